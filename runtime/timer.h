@@ -1,0 +1,38 @@
+// Timers: a heap on each P.
+//
+// See timer.cc for the protocol. A Timer is part of its owner (a G, a descriptor, a public
+// timer); it may be freed when it is not in a heap and its function does not run.
+#pragma once
+
+#include <cstdint>
+
+#include "weft/internal/atomic.h"
+
+namespace weft::runtime {
+
+struct TimerHeap;
+
+// Called on an M with a P, no lock held, m->locks not 0: it must not block. `seq` is what AddTimer was given.
+using TimerFunction = void (*)(void* arg, uintptr_t seq);
+
+struct Timer {
+  os::Atomic<TimerHeap*> heap{nullptr};  // where it is; changes under that heap's lock
+  int32_t index = -1;                    // [heap's lock] place in the heap
+  int64_t when = 0;                      // [heap's lock] Nanotime() at which it fires
+  int64_t period = 0;                    // [heap's lock] > 0: fires again every so many ns
+  TimerFunction function = nullptr;      // set before it is added
+  void* arg = nullptr;
+  uintptr_t seq = 0;
+};
+
+// Nanoseconds of the monotonic clock.
+int64_t Nanotime();
+
+// Adds a timer that is in no heap. Any thread may call it (fatal without a runtime).
+void AddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function, void* arg,
+              uintptr_t seq);
+// Takes it out of its heap. False: it was in none; then it has fired, and its function may run
+// just now: whoever must know tells runs apart by `seq` under a lock of its own.
+bool DeleteTimer(Timer* t);
+
+}  // namespace weft::runtime
