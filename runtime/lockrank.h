@@ -21,7 +21,7 @@ class Lock;
   R(kSched, "the global queue, idle Ms and Ps")                          \
   R(kAllGs, "the list of all goroutines")                                \
   R(kDeadGs, "the global list of dead goroutines")                       \
-  R(kTimers, "one P's timer heap")                                       \
+  R(kTimers, "one P's timer heap; a retired P's before P 0's")            \
   R(kStackPool, "stacks that no P holds")                                \
   R(kAllocator, "the runtime's own memory")                              \
   R(kDump, "one dump at a time")

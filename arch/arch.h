@@ -1,0 +1,8 @@
+// The machine's header: the one place that names it.
+#pragma once
+
+#if defined(__x86_64__)
+#include "arch/x86_64/context.h"
+#else
+#error "weft needs x86_64"
+#endif

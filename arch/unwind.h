@@ -1,0 +1,8 @@
+// The machine's unwinding header.
+#pragma once
+
+#if defined(__x86_64__)
+#include "arch/x86_64/unwind.h"
+#else
+#error "weft needs x86_64"
+#endif

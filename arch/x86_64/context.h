@@ -1,0 +1,53 @@
+// What the rest of weft may know of a saved context on x86_64; see switch.S.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weft::arch {
+
+// A saved context, as it lies at a parked goroutine's sp.
+struct SavedContext {
+  uint32_t mxcsr;
+  uint16_t x87_control;
+  uint16_t padding;
+  uint64_t r15, r14, r13, r12, rbx, rbp;
+  uint64_t pc;
+};
+static_assert(sizeof(SavedContext) == 64);
+static_assert(offsetof(SavedContext, x87_control) == 4);
+static_assert(offsetof(SavedContext, r15) == 8);
+static_assert(offsetof(SavedContext, pc) == 56);
+
+extern "C" {
+void* weft_switch(void** save_sp, void* load_sp, void* pass);
+void* weft_mcall(void** save_sp, void* g0_sp, void (*fn)(void*), void* arg);
+[[noreturn]] void weft_gogo(void* load_sp, void* pass);
+void weft_call_on_stack(void* sp, void (*fn)(void*), void* arg);
+[[noreturn]] void weft_restart(void* stack_top, void* pass);
+void weft_gostart();
+}
+
+// Lays out a context at the top of a fresh stack that begins in weft_gostart; returns its sp.
+inline void* MakeFirstContext(uintptr_t stack_top) {
+  SavedContext* context = reinterpret_cast<SavedContext*>(stack_top - sizeof(SavedContext));
+  *context = {};
+  context->mxcsr = 0x1f80;  // the psABI's values at process start
+  context->x87_control = 0x037f;
+  context->pc = reinterpret_cast<uint64_t>(&weft_gostart);
+  return context;
+}
+
+// Registers of a saved context for an unwinder that wants them all: pc, sp and the callee-saved.
+struct UnwindRegisters {
+  uint64_t pc, sp, rbp, rbx, r12, r13, r14, r15;
+};
+inline UnwindRegisters RegistersOf(const void* saved_sp) {
+  const SavedContext* c = static_cast<const SavedContext*>(saved_sp);
+  return {c->pc,  reinterpret_cast<uint64_t>(saved_sp) + sizeof(SavedContext),
+          c->rbp, c->rbx, c->r12, c->r13, c->r14, c->r15};
+}
+
+inline void CpuRelax() { __builtin_ia32_pause(); }
+
+}  // namespace weft::arch

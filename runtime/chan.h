@@ -1,0 +1,137 @@
+// A channel's core and its waiters, shared by chan.cc and select.cc.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#include "runtime/g.h"
+#include "runtime/lock.h"
+#include "runtime/sema.h"
+#include "weft/chan.h"
+
+namespace weft::runtime {
+
+// One goroutine's wait on one channel; on the waiting goroutine's stack.
+struct ChanWaiter {
+  Goroutine* g = nullptr;
+  ChanWaiter* next = nullptr;
+  ChanWaiter* prev = nullptr;
+  void* value = nullptr;  // where the value is, or shall be
+  internal::ChanCore* chan = nullptr;
+  uint64_t ticket = 0;  // of the select that it is part of; 0: none
+  int case_index = 0;
+  bool queued = false;
+  // Set by who takes it from the queue, under the channel's lock:
+  bool won = false;
+  bool ok = false;          // a value went over
+  bool needs_ready = true;  // its goroutine is parked for it
+};
+
+// Where a select's word stands, beside its ticket: see select.cc.
+enum SelectState : uint64_t { kSelectQueueing = 0, kSelectWon = 1, kSelectParked = 2 };
+inline constexpr uint64_t kSelectStateBits = 3;
+inline constexpr uint64_t kSelectTicketStep = 4;
+
+class ChanWaiterList {
+ public:
+  void PushBack(ChanWaiter* w) {
+    w->queued = true;
+    w->next = nullptr;
+    w->prev = tail_;
+    (tail_ != nullptr ? tail_->next : head_) = w;
+    tail_ = w;
+  }
+  void Remove(ChanWaiter* w) {
+    if (!w->queued) return;
+    w->queued = false;
+    (w->prev != nullptr ? w->prev->next : head_) = w->next;
+    (w->next != nullptr ? w->next->prev : tail_) = w->prev;
+  }
+  // The first whose wait is not over already: a waiter that is part of a select counts only for
+  // who wins the select's word. Null: none.
+  [[gnu::always_inline]] ChanWaiter* Pop() {
+    ChanWaiter* w = head_;
+    if (w == nullptr) return nullptr;
+    if (w->ticket != 0) return PopOfSelects();
+    Remove(w);
+    w->won = true;
+    return w;
+  }
+  // Whether Pop would find one just now, other than the waiters of `ticket` of goroutine `g`.
+  bool HasOther(const Goroutine* g, uint64_t ticket) const;
+
+ private:
+  ChanWaiter* PopOfSelects();
+  ChanWaiter* head_ = nullptr;
+  ChanWaiter* tail_ = nullptr;
+};
+
+// A lock whose waiters park: for channels whose elements run foreign code when they move.
+class ParkLock {
+ public:
+  void Acquire() {
+    uint32_t free = 0;
+    if (word_.CompareExchange(free, 1, os::kAcquire<"parklock.acquire">)) return;  // as a mutex
+    AcquireSlow();
+  }
+  void Release() {
+    // 2: somebody waits, or is about to.
+    if (word_.Exchange(0, os::kRelease<"parklock.release">) == 2) queue_.WakeOne();
+  }
+
+ private:
+  void AcquireSlow();
+  os::Atomic<uint32_t> word_{0};
+  WaitQueue queue_;
+};
+
+}  // namespace weft::runtime
+
+namespace weft::internal {
+
+// Everything but refs and closed is under the lock.
+struct ChanCore {
+  os::Atomic<uint32_t> refs{1};
+  os::Atomic<bool> closed{false};
+  bool trivial = true;  // elements move by memcpy
+  runtime::Lock lock{runtime::LockRank::kChan};
+  size_t capacity = 0;
+  os::Atomic<size_t> count{0};  // written under the lock, peeked at
+  size_t send_index = 0;
+  size_t receive_index = 0;
+  ElementOps ops;
+  runtime::ChanWaiterList receivers;
+  runtime::ChanWaiterList senders;
+  char* buffer = nullptr;
+  runtime::ParkLock park_lock;
+
+  char* At(size_t index) { return buffer + index * ops.size; }
+  size_t Next(size_t index) const { return index + 1 == capacity ? 0 : index + 1; }
+  void Move(void* to, void* from) const {
+    if (trivial) [[likely]] {
+      if (ops.size == 8) {
+        memcpy(to, from, 8);
+      } else {
+        memcpy(to, from, ops.size);
+      }
+    } else {
+      ops.move(to, from);
+    }
+  }
+  // Out of a slot that is empty afterwards.
+  void MoveOut(void* to, void* slot) const {
+    Move(to, slot);
+    if (!trivial) ops.destroy(slot);
+  }
+};
+
+// Locks the channel, from outside of the runtime (m->locks may be 0).
+void LockChan(ChanCore* c);
+void UnlockChan(ChanCore* c);
+
+// One attempt, lock held. True: done, `*wake` (may be null) is to be readied after the release.
+// False: it would have to wait.
+bool TrySendLocked(ChanCore* c, void* value, bool* ok, Goroutine** wake);
+bool TryReceiveLocked(ChanCore* c, void* value, bool* ok, Goroutine** wake);
+
+}  // namespace weft::internal

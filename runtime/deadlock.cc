@@ -1,0 +1,52 @@
+// Deadlock detection: no goroutine can ever run again.
+//
+// Asked whenever an M is about to sleep, under sched_lock. There is a deadlock when no M runs or
+// looks for work, no goroutine is queued, and nobody else can make one runnable: no timer, no
+// descriptor that is waited for, no file operation, no registered external waker (a signal), and no
+// thread that is not ours.
+#include "runtime/fatal.h"
+#include "runtime/os/thread.h"
+#include "runtime/report.h"
+#include "runtime/sched.h"
+
+namespace weft::runtime {
+
+namespace {
+
+// Goroutines outside of the scheduler's sight that will come back by themselves.
+bool AnyGoroutineAway(Runtime* rt) {
+  for (GSlab* slab = rt->slabs; slab != nullptr; slab = slab->next) {
+    for (G& g : slab->gs) {
+      uint32_t state = ReadGStatus(&g) & ~uint32_t{kScan};
+      if (state == Gsyscall || state == Grunning || state == Grunnable) return true;
+      if (state == Gwaiting && g.wait_reason == WaitReason::kFile) return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace
+
+void CheckDeadlockLocked(M* m) {
+  Runtime* rt = Rt();
+  rt->sched_lock.AssertHeld();
+  if (rt->idle_m_count + rt->idle_locked_count < rt->m_count) return;
+  // All under the lock, or written by Ms that are asleep.
+  if (rt->exiting.Load(os::kRelaxed<"deadlock.exiting">) != 0) return;
+  if (rt->stop_wanted.Load(os::kRelaxed<"deadlock.stop">) != 0) return;
+  if (rt->external_wakers.Load(os::kAcquire<"deadlock.external">) != 0) return;  // pairs with its add
+  if (!rt->global_queue.empty() || EarliestTimer() != 0) return;
+  if (rt->poller != nullptr && rt->poller->has_waiters()) return;
+  for (M* other = rt->all_ms; other != nullptr; other = other->all_next) {
+    if (other->nextp.Load(os::kRelaxed<"deadlock.nextp">) != nullptr) return;
+  }
+  if (AnyGoroutineAway(rt)) return;
+  // The thread that called Main waits for its end; it is no M, but cannot wake anybody.
+  if (os::CountThreads() > os::OwnThreads() + 1) return;
+  rt->sched_lock.Release();
+  (void)m;
+  DumpAll(2);
+  Fatal("all goroutines are asleep - deadlock!");
+}
+
+}  // namespace weft::runtime

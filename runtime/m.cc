@@ -1,0 +1,120 @@
+// Ms: starting and ending their threads.
+#include <cxxabi.h>
+
+#include "runtime/fatal.h"
+#include "runtime/os/thread.h"
+#include "runtime/os/trap.h"
+#include "runtime/sanitizer.h"
+#include "runtime/sched.h"
+
+namespace __cxxabiv1 {
+struct __cxa_eh_globals;
+extern "C" __cxa_eh_globals* __cxa_get_globals() noexcept;
+}  // namespace __cxxabiv1
+
+namespace weft::runtime {
+
+namespace {
+
+// The system stack runs the scheduler, the netpoller and callbacks that must not block; dumps
+// (libunwind) run on the signal stack or here.
+constexpr size_t kThreadStack = size_t{512} << 10;
+// MStart's own frame and the context that ends the thread lie above g0's frames.
+constexpr uintptr_t kG0Margin = 4096;
+
+void MMain(void* arg) {
+  M* m = static_cast<M*>(arg);
+  m->locks = 1;
+  if (P* p = m->nextp.Load(os::kRelaxed<"mstart.nextp">); p != nullptr) {  // set before the start
+    m->nextp.Store(nullptr, os::kRelaxed<"mstart.nextp.taken">);
+    AcquireP(m, p);
+    m->spinning = m->next_spinning;
+  }
+  Schedule(m);
+}
+
+void LeaveRuntime(M* m) {
+  Runtime* rt = Rt();
+  {
+    LockGuard guard(rt->sched_lock);
+    m->exited = true;
+    rt->m_count--;
+    m->idle_next = rt->free_ms;
+    rt->free_ms = m;
+  }
+  weft_set_m(nullptr);
+  // The last thing that this thread does to the Runtime; pairs with RunMain's wait.
+  rt->live_threads.FetchSub(1, os::kRelease<"mexit.live">);
+  os::FutexWake(rt->live_threads, 1);
+}
+
+void MStart(void* arg) {
+  M* m = static_cast<M*>(arg);
+  weft_set_m(m);
+  m->eh_globals = reinterpret_cast<uintptr_t*>(__cxxabiv1::__cxa_get_globals());
+  m->g0_fiber = CurrentFiber();
+  os::StackBounds bounds = os::ThreadStack();
+  m->g0_lo = bounds.lo;
+  m->g0_hi = bounds.hi;
+  m->curg = &m->g0;
+  m->signal_stack = os::InstallSignalStack();
+  uintptr_t here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
+  m->g0_sp = reinterpret_cast<void*>((here - kG0Margin) & ~uintptr_t{63});
+  arch::weft_mcall(&m->exit_sp, m->g0_sp, MMain, m);
+  os::RemoveSignalStack(m->signal_stack);
+  LeaveRuntime(m);
+}
+
+}  // namespace
+
+void NewM(P* p, bool spinning) {
+  Runtime* rt = Rt();
+  M* m = nullptr;
+  int32_t count = 0;
+  {
+    LockGuard guard(rt->sched_lock);
+    count = ++rt->m_count;
+    m = rt->free_ms;
+    if (m != nullptr) rt->free_ms = m->idle_next;
+  }
+  if (count > kMaxMs) {
+    Fatal("thread exhaustion: %u threads, all blocked outside of the scheduler",
+          static_cast<uint64_t>(count));
+  }
+  bool fresh = m == nullptr;
+  M* all_next = fresh ? nullptr : m->all_next;
+  int32_t id = fresh ? 0 : m->id;
+  if (fresh) m = static_cast<M*>(rt->alloc.Allocate(sizeof(M)));
+  new (m) M();
+  m->id = id;
+  m->all_next = all_next;
+  m->next_spinning = spinning;
+  m->nextp.Store(p, os::kRelaxed<"newm.nextp">);  // the thread's start orders it
+  if (fresh) {
+    LockGuard guard(rt->sched_lock);
+    m->id = ++rt->next_m_id;
+    m->all_next = rt->all_ms;
+    rt->all_ms = m;
+  }
+  m->random_state = static_cast<uint64_t>(m->id) * 0x9E3779B97F4A7C15ULL + 1;
+  rt->live_threads.FetchAdd(1, os::kRelaxed<"newm.live">);  // before the thread can end
+  int error = os::StartThread("weft-m", kThreadStack, MStart, m);
+  if (error != 0) {
+    Fatal("cannot start thread %u: error %u (RLIMIT_NPROC? pids.max?)",
+          static_cast<uint64_t>(count), static_cast<uint64_t>(-error));
+  }
+}
+
+void ExitM(M* m) {
+  Runtime* rt = Rt();
+  m->events.Add(Event::kExit, 0);
+  {
+    LockGuard guard(rt->sched_lock);
+    if (m->in_idle_list) RemoveIdleMLocked(m);
+  }
+  if (rt->poller != nullptr) rt->poller->exit_m(m);
+  m->locks = 0;
+  arch::weft_gogo(m->exit_sp, nullptr);
+}
+
+}  // namespace weft::runtime

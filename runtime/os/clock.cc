@@ -1,0 +1,23 @@
+#include "runtime/os/clock.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <time.h>
+
+namespace weft::os {
+
+int64_t Nanotime() {
+  timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+void SleepThread(int64_t ns) {
+  timespec left = {.tv_sec = ns / 1'000'000'000, .tv_nsec = ns % 1'000'000'000};
+  while (clock_nanosleep(CLOCK_MONOTONIC, 0, &left, &left) == EINTR) {
+  }
+}
+
+void YieldThread() { sched_yield(); }
+
+}  // namespace weft::os

@@ -1,0 +1,97 @@
+#include "runtime/os/signal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+namespace weft::os {
+
+static_assert(sizeof(struct sigaction) <= sizeof(SignalAction));
+
+int CatchSignal(int signal, void (*handler)(int), SignalAction* previous) {
+  struct sigaction action = {};
+  action.sa_handler = handler;
+  action.sa_flags = SA_RESTART | SA_ONSTACK;
+  sigfillset(&action.sa_mask);
+  struct sigaction before = {};
+  if (sigaction(signal, &action, &before) != 0) return -errno;
+  if (previous != nullptr) memcpy(previous->bytes, &before, sizeof(before));
+  return 0;
+}
+
+void RestoreSignal(int signal, const SignalAction& previous) {
+  struct sigaction action;
+  memcpy(&action, previous.bytes, sizeof(action));
+  sigaction(signal, &action, nullptr);
+}
+
+void DefaultSignal(int signal) {
+  const int saved = errno;
+  struct sigaction action = {};
+  action.sa_handler = SIG_DFL;
+  sigaction(signal, &action, nullptr);
+  errno = saved;
+}
+
+const char* SignalName(int signal) {
+  switch (signal) {
+#define WEFT_SIGNAL_NAME(name) \
+  case name:                   \
+    return #name;
+    WEFT_SIGNAL_NAME(SIGHUP)
+    WEFT_SIGNAL_NAME(SIGINT)
+    WEFT_SIGNAL_NAME(SIGQUIT)
+    WEFT_SIGNAL_NAME(SIGABRT)
+    WEFT_SIGNAL_NAME(SIGALRM)
+    WEFT_SIGNAL_NAME(SIGTERM)
+    WEFT_SIGNAL_NAME(SIGUSR1)
+    WEFT_SIGNAL_NAME(SIGUSR2)
+    WEFT_SIGNAL_NAME(SIGCHLD)
+    WEFT_SIGNAL_NAME(SIGCONT)
+    WEFT_SIGNAL_NAME(SIGTSTP)
+    WEFT_SIGNAL_NAME(SIGTTIN)
+    WEFT_SIGNAL_NAME(SIGTTOU)
+    WEFT_SIGNAL_NAME(SIGWINCH)
+    WEFT_SIGNAL_NAME(SIGXCPU)
+    WEFT_SIGNAL_NAME(SIGPWR)
+#undef WEFT_SIGNAL_NAME
+    default:
+      return nullptr;
+  }
+}
+
+int MakeEvent() {
+  const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  return fd >= 0 ? fd : -errno;
+}
+
+void RaiseEvent(int fd) {
+  const int saved = errno;
+  const uint64_t one = 1;
+  // EAGAIN: it is raised 2^64 - 2 times over.
+  while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
+  errno = saved;
+}
+
+bool ClearEvent(int fd) {
+  uint64_t count = 0;
+  ssize_t n = 0;
+  do {
+    n = read(fd, &count, sizeof(count));
+  } while (n < 0 && errno == EINTR);
+  return n == sizeof(count);
+}
+
+void CloseEvent(int fd) { close(fd); }
+
+int64_t UnixNanos() {
+  timespec now;
+  clock_gettime(CLOCK_REALTIME, &now);
+  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+}
+
+}  // namespace weft::os

@@ -1,0 +1,38 @@
+// A program's own signals: catching them, and telling of them from inside a handler.
+#pragma once
+
+#include <cstdint>
+
+namespace weft::os {
+
+inline constexpr int kMaxSignal = 64;
+
+// Holds a signal's action; as large as the kernel's on any machine.
+struct SignalAction {
+  alignas(16) unsigned char bytes[192];
+};
+
+// Installs `handler` for the process: with SA_RESTART, on the alternate stack where there is one,
+// all signals blocked while it runs. What was there before goes to `*previous`, if not null.
+// 0 or -errno (-EINVAL: there is no such signal, or it cannot be caught).
+int CatchSignal(int signal, void (*handler)(int), SignalAction* previous);
+void RestoreSignal(int signal, const SignalAction& previous);
+// Signal-safe; keeps errno.
+void DefaultSignal(int signal);
+
+// "SIGTERM"; null for a signal without a name. Constant.
+const char* SignalName(int signal);
+
+// An event that a handler may raise, and a poller can wait for: an eventfd, non-blocking.
+// The descriptor, or -errno.
+int MakeEvent();
+// Signal-safe; keeps errno.
+void RaiseEvent(int fd);
+// Takes back what was raised. False: nothing was.
+bool ClearEvent(int fd);
+void CloseEvent(int fd);
+
+// Nanoseconds of the wall clock since 1970.
+int64_t UnixNanos();
+
+}  // namespace weft::os

@@ -1,0 +1,42 @@
+// Threads and what the kernel says of them.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace weft::os {
+
+// Starts a detached thread with every signal blocked but those that report its own faults, so
+// that a program's signals reach the program's threads. 0 or -errno. `name`: 15 characters.
+int StartThread(const char* name, size_t stack_size, void (*fn)(void*), void* arg);
+
+int ThreadId();
+
+// Threads that StartThread made and that have not ended.
+int OwnThreads();
+
+// Where the calling thread's stack ends (its lowest and highest address).
+struct StackBounds {
+  uintptr_t lo, hi;
+};
+StackBounds ThreadStack();
+
+// How many threads the process has; 0 when /proc does not say.
+int CountThreads();
+
+// CPUs that the affinity mask allows, at least 1.
+int AffinityCpus();
+
+// Reads a small file whole (at most `size` - 1 bytes, a 0 behind them); -errno on failure.
+int ReadFile(const char* path, char* buffer, size_t size);
+
+// A variable of the environment, or null.
+const char* Environment(const char* name);
+
+// Writes all of it, as far as the kernel lets; for messages.
+void WriteAll(int fd, const char* text, size_t size);
+
+[[noreturn]] void Abort();
+[[noreturn]] void ExitProcess(int code);
+
+}  // namespace weft::os

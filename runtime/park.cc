@@ -1,0 +1,272 @@
+// Park, Ready and Yield; and the switch from goroutine to goroutine.
+//
+// The problem. A goroutine that parks must become Gwaiting before anybody readies it, but not
+// before its registers are saved: another M could resume it from a stale stack. The way through
+// the system stack (g0) is safe and costs two switches; most parks know already who runs next.
+//
+// Actors: G, which leaves; N, which comes; M, their thread, in m->locks all the while; readiers.
+//   1. On G's stack: M takes N from its P's queue and makes it Grunning. G is still Grunning.
+//   2. M notes G in m->prev, and in m->after what shall become of it.
+//   3. weft_switch saves G's registers on its stack and goes on with N's.
+//   4. On N's stack, first of all (FinishSwitch): G becomes Gwaiting, and only then its commit
+//      runs, which lets readiers see it (releases the channel's lock, publishes it in a
+//      descriptor). For a yield: G becomes Grunnable and is queued. For an exit: G is freed.
+// Readiers find G only through what the commit publishes, so after 4; and its registers were
+// saved at 3, in the same thread, before. The status CAS's release hands them on.
+// A commit that says no: M makes G runnable again itself.
+//
+// N may be new: then it has no context; it is given a stack and weft_gostart does 4. When G exits
+// and N is new, N gets G's stack, with nothing to save or load.
+// The direct way is taken when N is at hand, a bounded number of times in a row (kDirectSwitches)
+// and when nothing waits for the scheduler: no stop wanted, no thread-bound goroutine; else the
+// switch goes through g0 (Mcall), which does 4 and schedules. So timers, the netpoller and the global queue
+// wait at most that many switches.
+//
+// Budget (bench/micro on the machine of bench/README.md): yield = 3 CAS (G's state, N's state, the
+// queue's head) + 1 release store.
+#include "weft/park.h"
+
+#include <cstring>
+
+#include "runtime/fatal.h"
+#include "runtime/os/clock.h"
+#include "runtime/sanitizer.h"
+#include "runtime/sched.h"
+#include "runtime/threadg.h"
+#include "weft/go.h"
+
+namespace weft::runtime {
+
+namespace {
+
+// Gives a new goroutine its stack and first context. False: the P has no stack at hand.
+bool StartFromCache(P* p, G* g) {
+  if (g->stack_class != Rt()->default_stack_class || !p->stacks.Pop(&g->stack)) return false;
+  g->sp = arch::MakeFirstContext(g->stack.hi);
+  g->started = true;
+  g->sanitizer_fiber = NewFiber();
+  return true;
+}
+
+// Who can run at once, without the scheduler. Null: nobody; m->take_next may then hold one that
+// needs it.
+[[gnu::always_inline]] inline G* TakeDirect(M* m, P* p, bool* inherits) {
+  if (--p->direct_budget <= 0) return nullptr;
+  // Requests are served at a bounded tick anyhow; a stale value costs a few switches.
+  if (p->preempt.Load(os::kRelaxed<"park.preempt">)) [[unlikely]] return nullptr;
+  if (m->lockedg.Load(os::kRelaxed<"park.lockedg">) != nullptr) [[unlikely]] return nullptr;
+  G* next = p->runq.Pop(inherits);
+  if (next == nullptr) return nullptr;
+  // Written by the goroutine itself, before it was queued.
+  if (next->lockedm.Load(os::kRelaxed<"park.lockedm">) != nullptr) [[unlikely]] {
+    m->take_next = next;
+    return nullptr;
+  }
+  return next;
+}
+
+// N's side of the switch: it is this M's running goroutine from here on.
+[[gnu::always_inline]] inline void RunNext(M* m, P* p, G* next, bool inherits) {
+  CasGStatus<Grunnable, Grunning>(next);
+  if (!inherits) Bump(p->schedtick);
+  Bump(p->switches);
+  m->curg = next;
+  m->dump_curg.Store(next, os::kRelaxed<"park.dump.next">);  // for dumps
+  next->m.Store(m, os::kRelaxed<"park.m">);                  // for dumps
+  next->stackguard0.Store(next->stack.lo, os::kRelaxed<"park.guard">);  // a new slice
+  memcpy(m->eh_globals, next->eh_globals, sizeof(next->eh_globals));
+}
+
+void ScheduleFromSwitch(void* arg) {
+  M* m = static_cast<M*>(arg);
+  AfterSwitchTo(m->g0_fake_stack);
+  m->curg = &m->g0;
+  m->dump_curg.Store(nullptr, os::kRelaxed<"park.dump">);  // for dumps
+  // Behind what waits globally: on this P alone it would come round 61 times before them.
+  if (m->after == AfterSwitch::kYield &&
+      Rt()->global_size.Load(os::kRelaxed<"park.global">) != 0) {  // a hint
+    m->after = AfterSwitch::kGlobalYield;
+  }
+  FinishSwitch(m);
+  Schedule(m);
+}
+
+}  // namespace
+
+namespace {
+
+// Leaves `g` for `next`; null: for the scheduler.
+[[gnu::always_inline]] inline M* SwitchTo(M* m, G* g, AfterSwitch after, G* next, bool inherits) {
+  P* p = m->p;
+  m->prev = g;
+  m->after = after;
+  if (next != nullptr && !next->started && !StartFromCache(p, next)) [[unlikely]] {
+    m->take_next = next;
+    next = nullptr;
+  }
+  memcpy(g->eh_globals, m->eh_globals, sizeof(g->eh_globals));
+  void** fake_stack = after == AfterSwitch::kExit ? nullptr : &g->sanitizer_fake_stack;
+  if (next == nullptr) {
+    BeforeSwitch(fake_stack, m->g0_lo, m->g0_hi, m->g0_fiber);
+    m = static_cast<M*>(arch::weft_mcall(&g->sp, m->g0_sp, ScheduleFromSwitch, m));
+  } else {
+    RunNext(m, p, next, inherits);
+    BeforeSwitch(fake_stack, next->stack.lo, next->stack.hi, next->sanitizer_fiber);
+    m = static_cast<M*>(arch::weft_switch(&g->sp, next->sp, m));
+  }
+  AfterSwitchTo(g->sanitizer_fake_stack);
+  FinishSwitch(m);
+  return m;
+}
+
+}  // namespace
+
+M* SwitchAway(M* m, G* g, AfterSwitch after) {
+  bool inherits = false;
+  G* next = TakeDirect(m, m->p, &inherits);
+  return SwitchTo(m, g, after, next, inherits);
+}
+
+M* Mcall(M* m, G* g, void (*fn)(void*)) {
+  memcpy(g->eh_globals, m->eh_globals, sizeof(g->eh_globals));
+  BeforeSwitch(&g->sanitizer_fake_stack, m->g0_lo, m->g0_hi, m->g0_fiber);
+  m = static_cast<M*>(arch::weft_mcall(&g->sp, m->g0_sp, fn, m));
+  AfterSwitchTo(g->sanitizer_fake_stack);
+  FinishSwitch(m);
+  return m;
+}
+
+void ExitGoroutine(M* m, G* g) {
+  P* p = m->p;
+  bool inherits = false;
+  G* next = TakeDirect(m, p, &inherits);
+  if (next == nullptr || next->started || next->stack_class != g->stack_class) {
+    SwitchTo(m, g, AfterSwitch::kExit, next, inherits);
+    Fatal("goroutine %u was resumed after its end", g->goid);
+  }
+  next->stack = g->stack;
+  g->stack = Stack();
+  next->started = true;
+  next->sanitizer_fiber = NewFiber();
+  m->prev = g;
+  m->after = AfterSwitch::kExit;
+  RunNext(m, p, next, inherits);
+  UnpoisonStack(next->stack.lo, next->stack.hi);
+  BeforeSwitch(nullptr, next->stack.lo, next->stack.hi, next->sanitizer_fiber);
+  arch::weft_restart(reinterpret_cast<void*>(next->stack.hi), m);
+}
+
+void FinishSwitchSlow(M* m, G* prev) {
+  prev->m.Store(nullptr, os::kRelaxed<"finish.m">);  // for dumps
+  switch (m->after) {
+    case AfterSwitch::kPark: {
+      ParkCommit commit = m->park_commit;
+      void* arg = m->park_arg;
+      CasGStatus<Grunning, Gwaiting>(prev);
+      // From here on `prev` may run elsewhere, unless the commit is what publishes it.
+      if (commit != nullptr && !commit(prev, arg)) {
+        CasGStatus<Gwaiting, Grunnable>(prev);
+        PushNext(m, m->p, prev);
+      }
+      return;
+    }
+    case AfterSwitch::kYield:
+      CasGStatus<Grunning, Grunnable>(prev);
+      PushLocal(m, m->p, prev);
+      return;
+    case AfterSwitch::kGlobalYield:
+      CasGStatus<Grunning, Grunnable>(prev);
+      PushGlobal(prev);
+      return;
+    case AfterSwitch::kExit:
+      ReleaseExited(m, prev);
+      return;
+    case AfterSwitch::kNothing:
+      Fatal("switch away from goroutine %u without a reason", prev->goid);
+  }
+}
+
+void ReadyG(M* m, G* g) {
+  if (g->is_thread) {
+    ReadyThread(g);
+    return;
+  }
+  CasGStatus<Gwaiting, Grunnable>(g);
+  if (m != nullptr && m->p != nullptr) {
+    PushNext(m, m->p, g);
+    WakeP();
+  } else {
+    PushGlobal(g);
+    WakeP();
+  }
+}
+
+M* Entry::ServePreemption(M* m) {
+  G* g = m->curg;
+  // Only the request is taken back; the next slice sets the guard anew.
+  g->stackguard0.Store(g->stack.lo, os::kRelaxed<"preempt.clear">);
+  P* p = m->p;
+  // In Blocking, or in the runtime already, there is nothing to give up.
+  if (p == nullptr || m->locks != 1 || g->is_thread) return m;
+  p->preempt.Store(false, os::kRelaxed<"preempt.served">);  // a hint, set again when needed
+  Bump(p->preemptions);
+  m->events.Add(Event::kPreempt, g->goid);
+  g->wait_reason = WaitReason::kPreempted;
+  p->direct_budget = 0;
+  return SwitchAway(m, g, AfterSwitch::kGlobalYield);
+}
+
+}  // namespace weft::runtime
+
+namespace weft {
+
+using runtime::AfterSwitch;
+using runtime::G;
+using runtime::GetM;
+using runtime::M;
+
+void Park(ParkCommit commit, void* arg, WaitReason reason) {
+  M* m = GetM();
+  if (m == nullptr) {
+    runtime::ParkThread(commit, arg, reason);
+    return;
+  }
+  G* g = m->curg;
+  if (m->p == nullptr) runtime::Fatal("a blocking weft call inside weft::Blocking");
+  if (g == &m->g0) runtime::Fatal("a blocking weft call in a callback that must not block");
+  m->locks++;
+  WEFT_CHECK(m->locks == 1);
+  g->wait_reason = reason;
+  m->park_commit = commit;
+  m->park_arg = arg;
+  m = runtime::SwitchAway(m, g, AfterSwitch::kPark);
+  m->locks--;
+}
+
+void Ready(Goroutine* g) {
+  M* m = GetM();
+  if (m != nullptr) m->locks++;
+  runtime::ReadyG(m, g);
+  if (m != nullptr) m->locks--;
+}
+
+Goroutine* Current() {
+  M* m = GetM();
+  return m != nullptr ? m->curg : runtime::ThreadG();
+}
+
+uintptr_t ParkResult(const Goroutine* g) { return g->park_result; }
+void SetParkResult(Goroutine* g, uintptr_t result) { g->park_result = result; }
+
+void Yield() {
+  runtime::Entry entry;
+  M* m = entry.m();
+  if (m == nullptr) {
+    os::YieldThread();
+    return;
+  }
+  if (m->p == nullptr) return;  // in Blocking
+  entry.Moved(runtime::SwitchAway(m, m->curg, AfterSwitch::kYield));
+}
+
+}  // namespace weft

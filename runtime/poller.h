@@ -1,0 +1,30 @@
+// What the scheduler asks of the netpoller, which lies above it: filled in at start.
+#pragma once
+
+#include <cstdint>
+
+#include "runtime/g.h"
+#include "runtime/m.h"
+
+namespace weft::runtime {
+
+struct Poller {
+  // What is ready now, without sleeping. The M holds a P. `thorough`: the M has run dry.
+  GQueue (*poll)(M* m, bool thorough);
+  // How an M that runs dry shall sleep: kOnRing, kOnShared or kOnFutex. It then calls sleep or,
+  // when it does not sleep after all, done_sleeping.
+  MSleep (*choose_sleep)(M* m);
+  // Sleeps until something is ready, wake(m), or `timeout_ns` (< 0: none) has passed.
+  GQueue (*sleep)(M* m, MSleep how, int64_t timeout_ns);
+  void (*done_sleeping)(M* m, MSleep how);
+  void (*wake)(M* m, MSleep how);
+  // From sysmon: what nobody attends to. Goroutines that became ready.
+  GQueue (*sysmon)(int64_t now);
+  // A descriptor may still wake a goroutine.
+  bool (*has_waiters)();
+  // The M ends: its ring's descriptors move.
+  void (*exit_m)(M* m);
+  int (*descriptors)();
+};
+
+}  // namespace weft::runtime

@@ -1,0 +1,231 @@
+// The Runtime object: all state of weft hangs from it. And the scheduler's inner interface.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/alloc.h"
+#include "runtime/g.h"
+#include "runtime/lock.h"
+#include "runtime/m.h"
+#include "runtime/note.h"
+#include "runtime/p.h"
+#include "runtime/poller.h"
+#include "runtime/sema.h"
+#include "runtime/stack.h"
+
+namespace weft::runtime {
+
+inline constexpr int kMaxProcs = 1024;  // chosen: as many as the largest machines have CPUs
+inline constexpr int kMaxMs = 10'000;   // taken from Go: sched.maxmcount
+
+// WEFT_DEBUG, read once at start.
+struct DebugFlags {
+  bool migrate = false;  // resume each goroutine on another M whenever possible
+  int64_t schedtrace_ms = 0;
+};
+
+// A stretch of Gs; all of them are found through the list.
+struct GSlab {
+  static constexpr int kGs = 64;
+  GSlab* next = nullptr;
+  G gs[kGs];
+};
+
+// Rules of access: [s] under sched_lock   [a] atomic   [c] constant after start   [w] world stopped
+struct Runtime {
+  Allocator alloc;
+  StackPool stacks;
+  DebugFlags debug;                     // [c]
+  const Poller* poller = nullptr;       // [c]
+  const char* system_root = "";         // [c]
+  void* owned_root = nullptr;           // [c] its text
+  int default_stack_class = 0;          // [c]
+
+  Lock sched_lock{LockRank::kSched};
+  GQueue global_queue;                  // [s]
+  os::Atomic<int32_t> global_size{0};   // [s] writes, any reads
+  P* idle_ps = nullptr;                 // [s]
+  os::Atomic<int32_t> idle_p_count{0};  // [s] writes, any reads
+  M* idle_ms = nullptr;                 // [s] ring owners first
+  M* idle_ms_tail = nullptr;            // [s]
+  int32_t idle_m_count = 0;             // [s]
+  int32_t idle_locked_count = 0;        // [s] Ms that sleep for their locked goroutine
+  os::Atomic<int32_t> spinning{0};      // [a] Ms that look for work without having any
+  os::Atomic<int64_t> timer_until{0};   // [s] writes: when the timer keeper wakes, 0: none sleeps
+  M* timer_keeper = nullptr;            // [s]
+
+  M* all_ms = nullptr;                  // [s] linked by all_next; never unlinked
+  int32_t m_count = 0;                  // [s] Ms with a thread, sysmon's not counted
+  int32_t next_m_id = 0;                // [s]
+  M* free_ms = nullptr;                 // [s] structs of ended Ms
+
+  P* all_ps[kMaxProcs] = {};            // [w]; entries never change once made
+  os::Atomic<int32_t> procs{0};         // [w]
+
+  // The stoppable world; see world.cc.
+  os::Atomic<uint32_t> stop_wanted{0};  // [a] Ms shall give their Ps up
+  int32_t stopwait = 0;                 // [s] Ps that have not stopped yet
+  Note stopnote;
+  os::Atomic<uint32_t> world_owner{0};  // [a] worldsema: 0 free, 1 held, 2 held and waited for
+  WaitQueue world_queue;                // who waits for it
+  os::Atomic<uint32_t> stopped{0};      // [a] the world stands
+
+  // sysmon; see sysmon.cc.
+  Note sysmon_note;
+  os::Atomic<uint32_t> sysmon_sleeps{0};  // [s] writes: it waits for sysmon_note
+
+  // Goroutines.
+  Lock gs_lock{LockRank::kAllGs};
+  GSlab* slabs = nullptr;               // [gs_lock] writes; dumps walk it
+  int32_t slab_used = GSlab::kGs;       // [gs_lock] Gs cut from the first slab
+  Lock dead_lock{LockRank::kDeadGs};
+  GQueue dead_gs;                       // [dead_lock]
+  os::Atomic<int64_t> foreign_spawned{0};  // [a] goroutines made by threads without a P
+  os::Atomic<uint64_t> goid_gen{0};     // [a]
+
+  // Ending.
+  os::Atomic<uint32_t> exiting{0};      // [a] Ms shall end
+  os::Atomic<uint32_t> live_threads{0};  // [a] threads that still use this object; a futex
+  os::Atomic<uint32_t> main_done{0};    // [a] a futex
+
+  // Who may wake goroutines beside timers, descriptors and goroutines: while not 0 there is no
+  // deadlock.
+  os::Atomic<int32_t> external_wakers{0};  // [a]
+
+  // Counters.
+  os::Atomic<uint64_t> handoffs{0};
+  os::Atomic<uint64_t> netpoll_readied{0};
+  os::Atomic<uint64_t> netpoll_readied_in_stw{0};
+  os::Atomic<uint64_t> netpoll_moved{0};
+  os::Atomic<uint64_t> netpoll_rings{0};
+};
+
+// The one that runs; null when none does.
+extern Runtime* the_runtime;
+inline Runtime* Rt() { return the_runtime; }
+
+// ---- Between the scheduler's files. All: m->locks > 0. ----
+
+// schedule.cc. On g0, never returns.
+[[noreturn]] void Schedule(M* m);
+// Runs `g` (Grunnable, taken from its queue). On g0.
+[[noreturn]] void Execute(M* m, G* g, bool inherits_slice);
+// Ends the work of a switch for the goroutine left behind; any stack.
+void FinishSwitchSlow(M* m, G* prev);
+[[gnu::always_inline]] inline void FinishSwitch(M* m) {
+  if (G* prev = m->prev; prev != nullptr) {
+    m->prev = nullptr;
+    FinishSwitchSlow(m, prev);
+  }
+}
+void ReleaseExited(M* m, G* g);
+
+// park.cc. The end of the running goroutine.
+[[noreturn]] void ExitGoroutine(M* m, G* g);
+// park.cc. From a goroutine's stack to whatever runs next; returns when it is resumed, with the
+// M that it is resumed on.
+M* SwitchAway(M* m, G* g, AfterSwitch after);
+// Makes a waiting goroutine runnable, to run next on this M's P (or anywhere without a P).
+void ReadyG(M* m, G* g);
+
+// go.cc
+void StartG(M* m, G* g);
+void FreeG(M* m, G* g);
+G* AllocateG(M* m);
+
+// queue.cc
+void PushLocal(M* m, P* p, G* g);
+void PushNext(M* m, P* p, G* g);
+void PushGlobal(G* g);                       // takes sched_lock
+void PushGlobalLocked(G* g);                 // [s]
+void PushGlobalQueue(GQueue&& queue);        // takes sched_lock
+G* PopGlobalLocked(P* p, int32_t max);       // [s] the others go to p's ring
+// A queue of goroutines that became ready at once (Grunnable): to the local ring, or global
+// without a P, waking who is needed.
+void InjectReady(M* m, GQueue&& queue);
+
+// wake.cc
+void WakeP();
+void StartM(M* m, P* p, bool spinning);
+void HandOffP(M* m, P* p);
+void StopM(M* m);                            // sleeps until given a P, or to exit
+void AcquireP(M* m, P* p);
+P* ReleaseP(M* m);
+P* PopIdlePLocked();                         // [s]
+void PushIdlePLocked(P* p);                  // [s]
+void PushIdleMLocked(M* m);                  // [s]
+void RemoveIdleMLocked(M* m);                // [s]
+void WakeM(M* m);
+// The M has put itself and its P into the idle lists: rule 2, then sleeps. Has a P again when it
+// returns.
+void SleepWithoutWork(M* m);
+void StopLockedM(M* m);
+void StartLockedM(M* m, G* g);
+G* FindRunnable(M* m, bool* inherits);       // find.cc
+
+// m.cc
+void NewM(P* p, bool spinning);
+[[noreturn]] void ExitM(M* m);               // on g0
+
+// syscall.cc
+bool RetakeFromSyscall(P* p);
+
+// world.cc
+void StopWorldLocked(M* m);                  // the caller owns the world and holds a P
+void StartWorldLocked(M* m, int procs);
+void StopForWorld(M* m);                     // on g0: gives the P up, sleeps
+void ResizeProcs(M* m, int n);               // [w]
+void LockWorld();
+void UnlockWorld();
+void PreemptAll();
+void PreemptOne(P* p);
+
+// sysmon.cc
+void SysmonMain(void* m);
+void WakeSysmonLocked();                     // [s]
+
+// deadlock.cc
+void CheckDeadlockLocked(M* m);              // [s]; may release it, never to return
+
+// timer.cc
+int64_t RunTimers(M* m, P* p, int64_t now);  // fires what is due; when the next is, 0: none
+int64_t EarliestTimer();                     // over all Ps, 0: none
+int CountTimers();
+void MoveTimers(P* from, P* to);             // [w]
+
+
+// Saves the goroutine's context and calls fn(m) on the system stack; returns when the goroutine is
+// resumed, with the M that it is resumed on.
+M* Mcall(M* m, G* g, void (*fn)(void*));
+
+uint32_t RandomBelow(M* m, uint32_t n);
+
+// The runtime's entry from a goroutine: nothing stops the thread while it stands, and a pending
+// preemption is served first. On a plain thread m() is null.
+class Entry {
+ public:
+  [[gnu::always_inline]] Entry() : m_(GetM()) {
+    if (m_ == nullptr) return;
+    m_->locks++;
+    // A request that comes after this look is seen by the next entry.
+    if (m_->curg->stackguard0.Load(os::kRelaxed<"entry.poll">) == kStackPreempt) [[unlikely]] {
+      m_ = ServePreemption(m_);
+    }
+  }
+  [[gnu::always_inline]] ~Entry() {
+    if (m_ != nullptr) m_->locks--;
+  }
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+
+  M* m() const { return m_; }
+  // After a park: the goroutine may be on another M.
+  void Moved(M* m) { m_ = m; }
+
+ private:
+  static M* ServePreemption(M* m);
+  M* m_;
+};
+
+}  // namespace weft::runtime

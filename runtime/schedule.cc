@@ -1,0 +1,137 @@
+// One round of the scheduler: choosing what an M with a P runs next. On g0.
+#include <cstring>
+
+#include "runtime/fatal.h"
+#include "runtime/os/clock.h"
+#include "runtime/sanitizer.h"
+#include "runtime/sched.h"
+
+namespace weft::runtime {
+
+namespace {
+
+// Every so many time slices the global queue comes first: two goroutines that wake each other
+// would starve it (taken from Go).
+constexpr uint32_t kGlobalTick = 61;
+
+// An M that stops looking and runs goroutines must see to it that somebody else looks: there may
+// be more work than it takes (wake.cc, rule 3).
+void StopSpinning(M* m) {
+  m->spinning = false;
+  // Full order against submitters who look whether somebody spins.
+  int32_t before = Rt()->spinning.FetchSub(1, os::kSeqCst<"schedule.stop_spinning">);
+  if (before <= 0) Fatal("spinning Ms: %d", static_cast<int64_t>(before));
+  WakeP();
+}
+
+G* PopGlobal(P* p, int32_t max) {
+  // A hint: who pushes wakes somebody who takes the lock.
+  if (Rt()->global_size.Load(os::kRelaxed<"schedule.global.peek">) == 0) return nullptr;
+  LockGuard guard(Rt()->sched_lock);
+  return PopGlobalLocked(p, max);
+}
+
+// What to run, of the things at hand. Null: the M has run dry.
+G* NextAtHand(M* m, P* p, bool* inherits) {
+  *inherits = false;
+  if (G* g = m->take_next; g != nullptr) {
+    m->take_next = nullptr;
+    return g;
+  }
+  // The P's own word.
+  if (p->schedtick.Load(os::kRelaxed<"schedule.tick">) % kGlobalTick == 0) {
+    if (G* g = PopGlobal(p, 1); g != nullptr) return g;
+  }
+  return p->runq.Pop(inherits);
+}
+
+// Debugging: the goroutine goes on on another M.
+void Migrate(M* m, G* g) {
+  P* p = m->p;
+  PushNext(m, p, g);
+  ReleaseP(m);
+  StartM(m, p, false);
+  StopM(m);
+}
+
+}  // namespace
+
+void Schedule(M* m) {
+  WEFT_CHECK(m->locks == 1 && m->curg == &m->g0);
+  for (;;) {
+    Runtime* rt = Rt();
+    if (rt->exiting.Load(os::kAcquire<"schedule.exiting">) != 0) ExitM(m);
+    if (m->end_thread) {
+      HandOffP(m, ReleaseP(m));
+      ExitM(m);
+    }
+    if (G* locked = m->lockedg.Load(os::kRelaxed<"schedule.lockedg">); locked != nullptr) {
+      StopLockedM(m);
+      Execute(m, locked, false);
+    }
+    // Who stops the world sets it before it looks at the Ps' states (world.cc 1-2).
+    if (rt->stop_wanted.Load(os::kAcquire<"schedule.stop">) != 0) {
+      if (G* g = m->take_next; g != nullptr) {
+        m->take_next = nullptr;
+        PushLocal(m, m->p, g);
+      }
+      StopForWorld(m);
+      continue;
+    }
+    P* p = m->p;
+    p->direct_budget = rt->debug.migrate ? 0 : kDirectSwitches;
+    p->preempt.Store(false, os::kRelaxed<"schedule.preempt">);  // served by being here
+    // Only a hint to read the clock.
+    if (p->timers.first_when.Load(os::kRelaxed<"schedule.timers">) != 0) {
+      RunTimers(m, p, os::Nanotime());
+    }
+    if (rt->poller != nullptr) InjectReady(m, rt->poller->poll(m, false));
+    bool inherits = false;
+    G* g = NextAtHand(m, p, &inherits);
+    if (g == nullptr) {
+      g = FindRunnable(m, &inherits);
+      if (g == nullptr) continue;
+    }
+    if (m->spinning) StopSpinning(m);
+    // Set by the goroutine itself, before it was queued.
+    M* bound = g->lockedm.Load(os::kRelaxed<"schedule.lockedm">);
+    if (bound != nullptr && bound != m) {
+      StartLockedM(m, g);
+      continue;
+    }
+    if (rt->debug.migrate && bound == nullptr && g->last_m == m) {
+      Migrate(m, g);
+      continue;
+    }
+    Execute(m, g, inherits);
+  }
+}
+
+void Execute(M* m, G* g, bool inherits_slice) {
+  P* p = m->p;
+  if (!g->started) {
+    if (g->stack_class == Rt()->default_stack_class) {
+      if (p->stacks.size == 0) Rt()->stacks.Refill(&p->stacks, g->stack_class);
+      p->stacks.Pop(&g->stack);
+    } else {
+      g->stack = Rt()->stacks.Allocate(g->stack_class);
+    }
+    g->sp = arch::MakeFirstContext(g->stack.hi);
+    g->started = true;
+    g->sanitizer_fiber = NewFiber();
+  }
+  CasGStatus<Grunnable, Grunning>(g);
+  if (!inherits_slice) Bump(p->schedtick);
+  Bump(p->switches);
+  m->curg = g;
+  m->dump_curg.Store(g, os::kRelaxed<"execute.dump">);  // for dumps
+  g->m.Store(m, os::kRelaxed<"execute.m">);             // for dumps
+  if (Rt()->debug.migrate) g->last_m = m;
+  g->stackguard0.Store(g->stack.lo, os::kRelaxed<"execute.guard">);  // a new slice
+  m->events.Add(Event::kExecute, g->goid);
+  memcpy(m->eh_globals, g->eh_globals, sizeof(g->eh_globals));
+  BeforeSwitch(&m->g0_fake_stack, g->stack.lo, g->stack.hi, g->sanitizer_fiber);
+  arch::weft_gogo(g->sp, m);
+}
+
+}  // namespace weft::runtime

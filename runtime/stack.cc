@@ -1,0 +1,145 @@
+// The arena. Address space is reserved without access (it costs nothing, not even under
+// mlockall or overcommit accounting), opened in groups, cut into equal stacks, each with a guard
+// page at its low end. A stack is 4 KiB of memory once a goroutine has run a little on it.
+#include "runtime/stack.h"
+
+#include "runtime/fatal.h"
+#include "runtime/os/memory.h"
+#include "runtime/sanitizer.h"
+
+namespace weft::runtime {
+
+namespace {
+// 16 GiB: 65,536 default stacks; halved while the kernel refuses (RLIMIT_AS, overcommit 2).
+constexpr size_t kArenaBytes = size_t{16} << 30;
+// Opened at once: 64 default stacks, so that opening is 1/64 system call each.
+constexpr size_t kGroupBytes = size_t{16} << 20;
+// Free stacks whose pages are kept: 4096 of 4 KiB or a little more (chosen: a burst's worth).
+constexpr int32_t kKeepPages = 4096;
+}  // namespace
+
+int StackClassOf(size_t bytes) {
+  int size_class = 0;
+  while (size_class + 1 < kStackClasses && StackClassBytes(size_class) < bytes) size_class++;
+  return size_class;
+}
+
+StackPool::Arena* StackPool::NewArena(int size_class) {
+  // Acquire is not needed: arenas are added under the lock only.
+  int32_t n = arena_count_.Load(os::kRelaxed<"stack.arenas.own">);
+  if (n == kMaxArenas) return nullptr;
+  size_t stack = StackClassBytes(size_class);
+  for (size_t bytes = kArenaBytes; bytes >= stack; bytes /= 2) {
+    void* start = os::ReserveAddressSpace(bytes);
+    if (start == nullptr) continue;
+    Arena& arena = arenas_[n];
+    arena.start = arena.opened = arena.next = reinterpret_cast<uintptr_t>(start);
+    arena.end = arena.start + bytes;
+    // Pairs with IsArenaAddress.
+    arena_count_.Store(n + 1, os::kRelease<"stack.arenas.publish">);
+    return &arena;
+  }
+  return nullptr;
+}
+
+Stack StackPool::Cut(int size_class) {
+  size_t bytes = StackClassBytes(size_class);
+  Arena* arena = current_[size_class];
+  if (arena == nullptr || arena->next + bytes > arena->end) {
+    arena = current_[size_class] = NewArena(size_class);
+    if (arena == nullptr) {
+      Fatal("no address space for a goroutine's stack of %u bytes (RLIMIT_AS? "
+            "vm.overcommit_memory=2?); %u bytes of stacks are in use",
+            static_cast<uint64_t>(bytes), static_cast<uint64_t>(bytes_in_use()));
+    }
+  }
+  if (arena->next + bytes > arena->opened) {
+    size_t group = bytes > kGroupBytes ? bytes : kGroupBytes;
+    if (group > arena->end - arena->opened) group = arena->end - arena->opened;
+    int error = os::OpenPages(reinterpret_cast<void*>(arena->opened), group);
+    if (error != 0) {
+      Fatal("no memory for a goroutine's stack: mprotect: error %u; %u bytes of stacks are in "
+            "use",
+            static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
+    }
+    arena->opened += group;
+  }
+  Stack stack = {arena->next, arena->next + bytes};
+  int error = os::InstallGuard(reinterpret_cast<void*>(stack.lo));
+  if (error != 0) {
+    Fatal("no guard page for a goroutine's stack: error %u (each guard needs a mapping on this "
+          "kernel: raise vm.max_map_count); %u bytes of stacks are in use",
+          static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
+  }
+  arena->next += bytes;
+  return stack;
+}
+
+Stack StackPool::Allocate(int size_class) {
+  LockGuard guard(lock_);
+  Free_* free = free_[size_class];
+  if (free == nullptr) return Cut(size_class);
+  free_[size_class] = free->next;
+  free_count_[size_class]--;
+  return {free->lo, free->lo + StackClassBytes(size_class)};
+}
+
+void StackPool::FreeLocked(Stack stack, int size_class) {
+  UnpoisonStack(stack.lo, stack.hi);
+  if (free_count_[size_class] >= kKeepPages) {
+    size_t page = os::PageSize();
+    os::ReleasePages(reinterpret_cast<void*>(stack.lo + page), stack.hi - stack.lo - 2 * page);
+  }
+  Free_* free = reinterpret_cast<Free_*>(stack.hi) - 1;
+  free->lo = stack.lo;
+  free->next = free_[size_class];
+  free_[size_class] = free;
+  free_count_[size_class]++;
+}
+
+void StackPool::Free(Stack stack, int size_class) {
+  LockGuard guard(lock_);
+  FreeLocked(stack, size_class);
+}
+
+void StackPool::Refill(StackCache* cache, int size_class) {
+  LockGuard guard(lock_);
+  // Fresh stacks are cut as they are needed, one at a time: a guard costs 0.8 us.
+  while (cache->size < StackCache::kCapacity / 2 && free_[size_class] != nullptr) {
+    Free_* free = free_[size_class];
+    free_[size_class] = free->next;
+    free_count_[size_class]--;
+    cache->stack[cache->size++] = {free->lo, free->lo + StackClassBytes(size_class)};
+  }
+  if (cache->size == 0) cache->stack[cache->size++] = Cut(size_class);
+}
+
+void StackPool::Drain(StackCache* cache, int size_class, int keep) {
+  LockGuard guard(lock_);
+  while (cache->size > keep) FreeLocked(cache->stack[--cache->size], size_class);
+}
+
+bool StackPool::IsArenaAddress(uintptr_t address) const {
+  // Pairs with NewArena: the entries below it are written.
+  int32_t n = arena_count_.Load(os::kAcquire<"stack.arenas.read">);
+  for (int32_t i = 0; i < n; i++) {
+    if (address >= arenas_[i].start && address < arenas_[i].end) return true;
+  }
+  return false;
+}
+
+void StackPool::UnmapAll() {
+  int32_t n = arena_count_.Load(os::kRelaxed<"stack.arenas.unmap">);  // nobody else is left
+  for (int32_t i = 0; i < n; i++) {
+    os::Unmap(reinterpret_cast<void*>(arenas_[i].start), arenas_[i].end - arenas_[i].start);
+    arenas_[i] = Arena();
+  }
+  arena_count_.Store(0, os::kRelaxed<"stack.arenas.reset">);  // as above
+  for (int i = 0; i < kStackClasses; i++) {
+    free_[i] = nullptr;
+    free_count_[i] = 0;
+    current_[i] = nullptr;
+  }
+}
+
+}  // namespace weft::runtime

@@ -1,0 +1,81 @@
+// Goroutine stacks: reservations of address space, committed by first touch.
+//
+// Who owns a stack: the pool ([lock]), a P's cache (its M), or a G (see status.h). A stack moves
+// between them whole and keeps its guard for life.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/g.h"
+#include "runtime/lock.h"
+
+namespace weft::runtime {
+
+// Sizes are powers of two from 16 KiB (class 0) to 64 MiB.
+inline constexpr int kStackClasses = 13;
+inline constexpr size_t kSmallestStack = size_t{16} << 10;
+constexpr size_t StackClassBytes(int size_class) { return kSmallestStack << size_class; }
+// The class for `bytes`; the largest when it is more.
+int StackClassOf(size_t bytes);
+
+// A P's stacks of the default class, the hottest last.
+struct StackCache {
+  static constexpr int kCapacity = 64;
+  int32_t size = 0;
+  Stack stack[kCapacity];
+
+  bool Pop(Stack* out) {
+    if (size == 0) return false;
+    *out = stack[--size];
+    return true;
+  }
+};
+
+class StackPool {
+ public:
+  // A stack with its guard. Fatal with advice when the kernel gives none.
+  Stack Allocate(int size_class);
+  // Takes a stack back; beyond a number of them their pages are released.
+  void Free(Stack stack, int size_class);
+  // Half a cache at once.
+  void Refill(StackCache* cache, int size_class);
+  void Drain(StackCache* cache, int size_class, int keep);
+
+  // Which stack's guard page `address` lies in, if one of ours.
+  bool IsArenaAddress(uintptr_t address) const;
+
+  size_t bytes_in_use() const { return in_use_.Load(os::kRelaxed<"stack.in_use.read">); }
+  void AddInUse(int64_t bytes) {
+    in_use_.FetchAdd(static_cast<size_t>(bytes), os::kRelaxed<"stack.in_use">);  // a counter
+  }
+  void UnmapAll();
+
+ private:
+  // A stretch of address space that stacks of one class are cut from.
+  struct Arena {
+    uintptr_t start = 0, end = 0;
+    uintptr_t opened = 0;  // accessible below
+    uintptr_t next = 0;    // cut below
+  };
+  // A free stack's header, at its highest bytes.
+  struct Free_ {
+    uintptr_t lo;
+    Free_* next;
+  };
+  static constexpr int kMaxArenas = 256;
+
+  Stack Cut(int size_class);
+  Arena* NewArena(int size_class);
+  void FreeLocked(Stack stack, int size_class);
+
+  Lock lock_{LockRank::kStackPool};
+  Free_* free_[kStackClasses] = {};     // [lock_]
+  int32_t free_count_[kStackClasses] = {};  // [lock_]
+  Arena* current_[kStackClasses] = {};  // [lock_]
+  Arena arenas_[kMaxArenas];            // [lock_]; arena_count_ publishes
+  os::Atomic<int32_t> arena_count_{0};
+  os::Atomic<size_t> in_use_{0};
+};
+
+}  // namespace weft::runtime

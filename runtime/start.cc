@@ -1,0 +1,184 @@
+// A runtime's life: built by RunRuntime on a plain thread, which then sleeps; ended when its first
+// goroutine returns.
+//
+// The end: 1. the first goroutine sets `exiting` and wakes every sleeper; 2. Ms see it in Schedule
+// or when they wake, and leave (m.cc); 3. the thread that built it waits until no thread is left, and
+// frees everything. Goroutines that still exist are abandoned: their stacks are unmapped without
+// running anything. A thread that does not come back (it computes without a poll, or blocks in
+// Blocking) cannot be ended; then nothing is freed and the process may not make another runtime.
+#include "runtime/start.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <string>
+
+#include "runtime/fatal.h"
+#include "runtime/os/clock.h"
+#include "runtime/os/thread.h"
+#include "runtime/procs.h"
+#include "runtime/report.h"
+
+namespace weft::runtime {
+
+Runtime* the_runtime = nullptr;
+
+namespace {
+
+// How long threads are waited for that should be on their way out: they need microseconds. Beyond
+// it they compute or block, and the program wants to end.
+constexpr int64_t kPatience_ns = 200'000'000;
+
+struct MainCall {
+  void (*fn)(void*);
+  void* arg;
+};
+
+void ReadDebugFlags(DebugFlags* flags) {
+  const char* text = os::Environment("WEFT_DEBUG");
+  while (text != nullptr && *text != 0) {
+    const char* end = strchr(text, ',');
+    size_t n = end != nullptr ? static_cast<size_t>(end - text) : strlen(text);
+    if (n == 9 && memcmp(text, "migrate=1", 9) == 0) {
+      flags->migrate = true;
+    } else {
+      os::WriteAll(2, "weft: WEFT_DEBUG: unknown: ", 27);
+      os::WriteAll(2, text, n);
+      os::WriteAll(2, "\n", 1);
+    }
+    text = end != nullptr ? end + 1 : nullptr;
+  }
+}
+
+void BeginExit() {
+  Runtime* rt = Rt();
+  M* m = GetM();
+  m->locks++;
+  // Step 1, before the sleepers are woken for it.
+  rt->exiting.Store(1, os::kSeqCst<"exit.begin">);
+  {
+    LockGuard guard(rt->sched_lock);
+    if (rt->sysmon_sleeps.Load(os::kRelaxed<"exit.sysmon">) != 0) WakeSysmonLocked();
+  }
+  PreemptAll();
+  for (M* other = rt->all_ms; other != nullptr; other = other->all_next) {
+    if (other != m) WakeM(other);
+  }
+  rt->main_done.Store(1, os::kRelease<"exit.done">);  // pairs with RunRuntime
+  os::FutexWake(rt->main_done, 1);
+  m->locks--;
+  // Into the scheduler, which ends the thread.
+  Park(nullptr, nullptr, WaitReason::kNone);
+}
+
+void RunFirst(void* p) {
+  MainCall* call = static_cast<MainCall*>(p);
+  call->fn(call->arg);
+  BeginExit();
+}
+
+// Ms may go to sleep or start while the end begins: told again until they have left.
+bool WaitForThreads(Runtime* rt) {
+  int64_t until = os::Nanotime() + kPatience_ns;
+  for (;;) {
+    // Acquire: the last thread's work; pairs with LeaveRuntime.
+    uint32_t live = rt->live_threads.Load(os::kAcquire<"exit.live">);
+    if (live == 0) return true;
+    if (os::Nanotime() > until) return false;
+    os::FutexWait(rt->live_threads, live, 1'000'000);
+    PreemptAll();
+    for (M* m = rt->all_ms; m != nullptr; m = m->all_next) {
+      if (!m->exited) WakeM(m);
+    }
+  }
+}
+
+void StartSysmon(Runtime* rt) {
+  M* m = static_cast<M*>(rt->alloc.Allocate(sizeof(M)));
+  new (m) M();
+  m->id = 0;
+  rt->live_threads.FetchAdd(1, os::kRelaxed<"sysmon.start">);  // before the thread can end
+  int error = os::StartThread("weft-sysmon", size_t{256} << 10, SysmonMain, m);
+  if (error != 0) Fatal("cannot start sysmon: error %u", static_cast<uint64_t>(-error));
+}
+
+Runtime* Build(const RuntimeOptions& options) {
+  // Not from its own allocator, which it holds.
+  Runtime* rt = new Runtime;
+  ReadDebugFlags(&rt->debug);
+  std::string* root = new std::string(options.system_root);
+  rt->system_root = root->c_str();
+  rt->owned_root = root;
+  rt->default_stack_class = StackClassOf(options.stack_size);
+  return rt;
+}
+
+void Free(Runtime* rt) {
+  rt->stacks.UnmapAll();
+  rt->alloc.UnmapAll();
+  delete static_cast<std::string*>(rt->owned_root);
+  delete rt;
+}
+
+}  // namespace
+
+void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, void (*open)(Runtime*),
+                void (*close)(Runtime*)) {
+  if (GetM() != nullptr) Fatal("weft::Main on a goroutine");
+  if (the_runtime != nullptr) {
+    Fatal("weft::Main while another runtime runs, or threads of an earlier one still do");
+  }
+  Runtime* rt = Build(options);
+  the_runtime = rt;
+  InstallReports();
+  int procs = options.max_procs > 0 ? options.max_procs : DefaultProcs(rt->system_root);
+  if (procs > kMaxProcs) procs = kMaxProcs;
+  open(rt);
+  // The first M gets P 0; the others are idle.
+  M bootstrap;
+  {
+    LockGuard guard(rt->sched_lock);
+    ResizeProcs(&bootstrap, procs);
+    bootstrap.p->m = nullptr;
+    bootstrap.p->state.Store(Pidle, os::kRelease<"start.first">);  // pairs with AcquireP
+    for (int i = procs - 1; i > 0; i--) {
+      rt->all_ps[i]->state.Store(Pidle, os::kRelease<"start.others">);  // as above
+      PushIdlePLocked(rt->all_ps[i]);
+    }
+  }
+  MainCall call = {fn, arg};
+  G* g = AllocateG(nullptr);
+  g->stack_class = static_cast<uint8_t>(StackClassOf(size_t{8} << 20));  // as a main thread's
+  g->closure = &call;
+  g->run = RunFirst;
+  rt->foreign_spawned.FetchAdd(1, os::kRelaxed<"start.main.count">);  // a counter
+  CasGStatus<Gdead, Grunnable>(g);
+  PushGlobal(g);
+  StartSysmon(rt);
+  NewM(bootstrap.p, false);
+  // Pairs with BeginExit.
+  while (rt->main_done.Load(os::kAcquire<"start.wait">) == 0) os::FutexWait(rt->main_done, 0);
+  if (!WaitForThreads(rt)) {
+    os::WriteAll(2, "weft: Main returns while goroutines compute or block outside of the "
+                    "runtime: their threads are left behind\n", 107);
+    return;
+  }
+  close(rt);
+  RemoveReports();
+  the_runtime = nullptr;
+  Free(rt);
+}
+
+}  // namespace weft::runtime
+
+namespace weft::internal {
+
+int ReportExit(const absl::Status& status) {
+  if (status.ok()) return 0;
+  std::string text = status.ToString();
+  text += "\n";
+  os::WriteAll(2, text.data(), text.size());
+  return 1;
+}
+
+}  // namespace weft::internal

@@ -1,0 +1,142 @@
+// Blocking: a goroutine that leaves the scheduler on its own thread, and its way back.
+//
+// The problem. The call may take a microsecond or an hour. Giving the P away costs 5 us and is
+// wasted on short calls; keeping it starves others on long ones.
+//
+// Actors: the caller's M; sysmon; who stops the world.
+//   1. Enter: the M lets go of its P but leaves it in Psyscall, remembered in m->syscall_p; the G
+//      becomes Gsyscall first.
+//   2. sysmon, when the P stays in Psyscall for a tick and could be used, takes it: CAS Psyscall
+//      -> Pidle, and hands it to another M. StopTheWorld: CAS Psyscall -> Pgcstop.
+//   3. Exit: the M takes the same P back: CAS Psyscall -> Prunning. Whoever's CAS succeeds owns
+//      the P; one of 2 and 3 does.
+//   4. The P is gone: any idle P will do. None: the G is queued globally and the M goes to sleep.
+// ABA: between 1 and 3 the P may have been taken, run and left in Psyscall again by another M. 3
+// then takes it from under that M's call, which finds it gone at its own 3 and goes to 4: one
+// owner at every moment, nothing lost.
+// Enter and a world that is about to stop: the M stores Psyscall, then (seq_cst) reads
+// stop_wanted; the stopper sets stop_wanted, then (seq_cst) reads the P's state. One sees the
+// other; if both do, the CAS to Pgcstop decides who counts the P as stopped.
+#include "runtime/fatal.h"
+#include "runtime/sched.h"
+#include "weft/go.h"
+
+namespace weft::runtime {
+
+namespace {
+
+void StopInSyscall(P* p) {
+  Runtime* rt = Rt();
+  LockGuard guard(rt->sched_lock);
+  if (rt->stopwait <= 0) return;
+  uint32_t in_syscall = Psyscall;
+  // As the stopper's own (world.cc).
+  if (!p->state.CompareExchange(in_syscall, Pgcstop, os::kAcqRel<"syscall.gcstop">)) return;
+  if (--rt->stopwait == 0) rt->stopnote.Wakeup();
+}
+
+P* TakeIdleP() {
+  Runtime* rt = Rt();
+  // A hint that saves the lock.
+  if (rt->idle_p_count.Load(os::kRelaxed<"exitsyscall.idle">) == 0) return nullptr;
+  LockGuard guard(rt->sched_lock);
+  return PopIdlePLocked();
+}
+
+// Step 4, on g0.
+void ExitWithoutP(void* arg) {
+  M* m = static_cast<M*>(arg);
+  G* g = m->curg;
+  m->curg = &m->g0;
+  m->dump_curg.Store(nullptr, os::kRelaxed<"exitsyscall.dump">);  // for dumps
+  g->m.Store(nullptr, os::kRelaxed<"exitsyscall.m">);             // for dumps
+  Runtime* rt = Rt();
+  bool locked = m->lockedg.Load(os::kRelaxed<"exitsyscall.lockedg">) != nullptr;
+  CasGStatus<Gsyscall, Grunnable>(g);
+  P* p = nullptr;
+  {
+    LockGuard guard(rt->sched_lock);
+    p = PopIdlePLocked();
+    if (p == nullptr) PushGlobalLocked(g);
+  }
+  if (p != nullptr) {
+    AcquireP(m, p);
+    Execute(m, g, false);
+  }
+  // Queued; another M finds it, and if it is locked hands a P to this one.
+  if (locked) {
+    StopLockedM(m);
+    Execute(m, g, false);
+  }
+  StopM(m);
+  Schedule(m);
+}
+
+}  // namespace
+
+bool RetakeFromSyscall(P* p) {
+  uint32_t in_syscall = Psyscall;
+  // Step 2. Acquire: the P as its M left it.
+  if (!p->state.CompareExchange(in_syscall, Pidle, os::kAcqRel<"syscall.retake">)) return false;
+  // A counter.
+  Rt()->handoffs.FetchAdd(1, os::kRelaxed<"syscall.handoffs">);
+  HandOffP(GetM(), p);
+  return true;
+}
+
+}  // namespace weft::runtime
+
+namespace weft::internal {
+
+using runtime::G;
+using runtime::M;
+using runtime::P;
+
+void EnterBlocking() {
+  M* m = runtime::GetM();
+  if (m == nullptr || m->blocking_depth++ > 0) return;
+  m->locks++;
+  G* g = m->curg;
+  P* p = m->p;
+  m->syscall_p = p;
+  m->events.Add(runtime::Event::kSyscall, g->goid);
+  runtime::CasGStatus<runtime::Grunning, runtime::Gsyscall>(g);
+  runtime::Bump(p->syscalltick);
+  m->p = nullptr;
+  p->m = nullptr;
+  // Step 1; seq_cst against stop_wanted, see the essay.
+  p->state.Store(runtime::Psyscall, os::kSeqCst<"syscall.enter">);
+  runtime::Runtime* rt = runtime::Rt();
+  if (rt->stop_wanted.Load(os::kSeqCst<"syscall.stop">) != 0) runtime::StopInSyscall(p);
+  // It slept because no P was in use.
+  if (rt->sysmon_sleeps.Load(os::kRelaxed<"syscall.sysmon">) != 0) {
+    runtime::LockGuard guard(rt->sched_lock);
+    runtime::WakeSysmonLocked();
+  }
+  m->locks--;
+}
+
+void ExitBlocking() {
+  M* m = runtime::GetM();
+  if (m == nullptr || --m->blocking_depth > 0) return;
+  m->locks++;
+  G* g = m->curg;
+  P* p = m->syscall_p;
+  m->syscall_p = nullptr;
+  m->events.Add(runtime::Event::kSyscallExit, g->goid);
+  uint32_t in_syscall = runtime::Psyscall;
+  // Step 3. Acquire: what another M may have done with the P meanwhile.
+  if (p->state.CompareExchange(in_syscall, runtime::Prunning, os::kAcqRel<"syscall.exit">)) {
+    p->m = m;
+    m->p = p;
+    runtime::CasGStatus<runtime::Gsyscall, runtime::Grunning>(g);
+  } else if (P* idle = runtime::TakeIdleP(); idle != nullptr) {
+    runtime::AcquireP(m, idle);
+    runtime::CasGStatus<runtime::Gsyscall, runtime::Grunning>(g);
+  } else {
+    m = runtime::Mcall(m, g, runtime::ExitWithoutP);
+  }
+  m->locks--;
+}
+
+}  // namespace weft::internal

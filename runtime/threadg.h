@@ -1,0 +1,17 @@
+// Plain threads that block in weft: each has a stand-in goroutine, with the same status word and
+// the same park and ready, only that it is the thread that sleeps.
+#pragma once
+
+#include "runtime/g.h"
+
+namespace weft::runtime {
+
+// The calling plain thread's stand-in; made at the first call, freed when the thread ends.
+G* ThreadG();
+void ParkThread(ParkCommit commit, void* arg, WaitReason reason);
+// Any thread. `g` stands for a thread.
+void ReadyThread(G* g);
+// For sleeps without a runtime or on a plain thread.
+void SleepPlainThread(int64_t ns);
+
+}  // namespace weft::runtime
