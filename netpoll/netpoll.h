@@ -38,15 +38,17 @@ Result Check(const Desc* d, Mode mode);
 // (cancellation).
 void SetReady(Desc* d, Mode mode);
 
-// From `when` on (Nanotime; 0: never; in the past: at once) waits in `mode` time out. It acts on a wait
-// under way as well.
+// From `when` on (Nanotime; 0: never; in the past: at once) waits in `mode` time out. It acts on a
+// wait under way as well.
 void SetDeadline(Desc* d, Mode mode, int64_t when);
 
 // Evict makes every wait, under way or later, return kClosing. Any thread; idempotent.
 void Evict(Desc* d);
 
 // Close takes the descriptor out of the kernel's lists and frees it. Evict came before and no
-// wait is under way. The caller closes `fd` right after it.
-void Close(Desc* d);
+// wait is under way. The caller closes `fd` right after it, unless `descriptor_lives_on`: then it
+// goes on to be used elsewhere. (A ring of another M may hold on to the file a moment longer: a
+// socket that is to be closed is shut down here, so that its peer learns of it at once.)
+void Close(Desc* d, bool descriptor_lives_on = false);
 
 }  // namespace weft::netpoll

@@ -19,7 +19,11 @@ bool AnyGoroutineAway(Runtime* rt) {
     for (G& g : slab->gs) {
       uint32_t state = ReadGStatus(&g) & ~uint32_t{kScan};
       if (state == Gsyscall || state == Grunning || state == Grunnable) return true;
-      if (state == Gwaiting && g.wait_reason == WaitReason::kFile) return true;
+      if (state != Gwaiting) continue;
+      WaitReason why = g.wait_reason;
+      if (why == WaitReason::kFile || why == WaitReason::kIoRead || why == WaitReason::kIoWrite) {
+        return true;
+      }
     }
   }
   return false;
@@ -36,7 +40,6 @@ void CheckDeadlockLocked(M* m) {
   if (rt->stop_wanted.Load(os::kRelaxed<"deadlock.stop">) != 0) return;
   if (rt->external_wakers.Load(os::kAcquire<"deadlock.external">) != 0) return;  // pairs with its add
   if (!rt->global_queue.empty() || EarliestTimer() != 0) return;
-  if (rt->poller != nullptr && rt->poller->has_waiters()) return;
   for (M* other = rt->all_ms; other != nullptr; other = other->all_next) {
     if (other->nextp.Load(os::kRelaxed<"deadlock.nextp">) != nullptr) return;
   }

@@ -9,8 +9,8 @@
 namespace weft::runtime {
 
 struct Poller {
-  // What is ready now, without sleeping. The M holds a P. `thorough`: the M has run dry.
-  GQueue (*poll)(M* m, bool thorough);
+  // What is ready now, without sleeping. The M holds a P.
+  GQueue (*poll)(M* m);
   // How an M that runs dry shall sleep: kOnRing, kOnShared or kOnFutex. It then calls sleep or,
   // when it does not sleep after all, done_sleeping.
   MSleep (*choose_sleep)(M* m);
@@ -20,8 +20,6 @@ struct Poller {
   void (*wake)(M* m, MSleep how);
   // From sysmon: what nobody attends to. Goroutines that became ready.
   GQueue (*sysmon)(int64_t now);
-  // A descriptor may still wake a goroutine.
-  bool (*has_waiters)();
   // The M ends: its ring's descriptors move.
   void (*exit_m)(M* m);
   int (*descriptors)();

@@ -79,13 +79,14 @@ void Schedule(M* m) {
       continue;
     }
     P* p = m->p;
+    bool tick = p->direct_budget <= 0;
     p->direct_budget = rt->debug.migrate ? 0 : kDirectSwitches;
     p->preempt.Store(false, os::kRelaxed<"schedule.preempt">);  // served by being here
     // Only a hint to read the clock.
     if (p->timers.first_when.Load(os::kRelaxed<"schedule.timers">) != 0) {
       RunTimers(m, p, os::Nanotime());
     }
-    if (rt->poller != nullptr) InjectReady(m, rt->poller->poll(m, false));
+    if (tick && rt->poller != nullptr) InjectReady(m, rt->poller->poll(m));
     bool inherits = false;
     G* g = NextAtHand(m, p, &inherits);
     if (g == nullptr) {

@@ -104,6 +104,7 @@ void EnterBlocking() {
   runtime::Bump(p->syscalltick);
   m->p = nullptr;
   p->m = nullptr;
+  m->has_p.Store(false, os::kRelaxed<"syscall.hint">);  // for sysmon
   // Step 1; seq_cst against stop_wanted, see the essay.
   p->state.Store(runtime::Psyscall, os::kSeqCst<"syscall.enter">);
   runtime::Runtime* rt = runtime::Rt();
@@ -129,6 +130,7 @@ void ExitBlocking() {
   if (p->state.CompareExchange(in_syscall, runtime::Prunning, os::kAcqRel<"syscall.exit">)) {
     p->m = m;
     m->p = p;
+    m->has_p.Store(true, os::kRelaxed<"syscall.exit.hint">);  // for sysmon
     runtime::CasGStatus<runtime::Gsyscall, runtime::Grunning>(g);
   } else if (P* idle = runtime::TakeIdleP(); idle != nullptr) {
     runtime::AcquireP(m, idle);

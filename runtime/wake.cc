@@ -99,6 +99,7 @@ void AcquireP(M* m, P* p) {
   }
   p->m = m;
   m->p = p;
+  m->has_p.Store(true, os::kRelaxed<"p.acquire.hint">);  // for sysmon
   m->events.Add(Event::kAcquireP, static_cast<uint64_t>(p->id));
 }
 
@@ -107,6 +108,7 @@ P* ReleaseP(M* m) {
   WEFT_CHECK(p != nullptr && p->m == m);
   m->p = nullptr;
   p->m = nullptr;
+  m->has_p.Store(false, os::kRelaxed<"p.release.hint">);  // for sysmon
   uint32_t running = Prunning;
   // Release: for the next AcquireP.
   if (!p->state.CompareExchange(running, Pidle, os::kAcqRel<"p.release">)) {
@@ -278,10 +280,12 @@ void WaitForP(M* m) {
     }
     if (p != nullptr) {
       AcquireP(m, p);
+      if (!given) m->orphan_wakes = 0;
       m->spinning = given && m->next_spinning;
       InjectReady(m, std::move(ready));
       return;
     }
+    if (!ready.empty()) m->orphan_wakes++;
     InjectReady(m, std::move(ready));
     // Set before every sleeper is woken for it.
     if (rt->exiting.Load(os::kAcquire<"wait_for_p.exiting">) != 0) ExitM(m);

@@ -86,7 +86,9 @@ bool ClearEvent(int fd) {
   return n == sizeof(count);
 }
 
-void CloseEvent(int fd) { close(fd); }
+void CloseEvent(int fd) {
+  close(fd);
+}
 
 int64_t UnixNanos() {
   timespec now;

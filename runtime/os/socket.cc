@@ -169,7 +169,7 @@ int SetNonBlocking(int fd) {
 }
 
 // close(2) is not retried: Linux has freed the number whatever it returns.
-int CloseDescriptor(int fd) {
+int CloseFd(int fd) {
   return OrErrno(close(fd));
 }
 

@@ -36,7 +36,7 @@ int SetSocketOption(int fd, SocketOption option, bool on);
 int IsStreamSocket(int fd);  // 1 or 0
 int ShutdownWrite(int fd);
 int SetNonBlocking(int fd);
-int CloseDescriptor(int fd);
+int CloseFd(int fd);
 
 // One piece of input or output; laid out as the kernel's iovec.
 struct IoPart {

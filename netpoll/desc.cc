@@ -1,0 +1,218 @@
+// Waiting for readiness: a word for each mode, and who may change it.
+//
+// Actors: the waiter W, a goroutine, one a mode at a time (net/ sees to it); reporters R: Ms that
+// reap a ring or the shared set, also while the world is stopped; timers T of the deadlines; the
+// closer C.
+//   Wait:   1. looks at `flags` for closing and expired, 2. takes a report: word kReady -> kNil; done;
+//           3. registers the descriptor, at the first wait; 4. word kNil -> kParking; 5. looks at
+//           flags again; 6. parks; once parked: kParking -> its G. That fails: a report came.
+//           7. awake, or back from 5: kParking -> kNil if it is still that; from 1.
+//   Report: word kNil, kParking or G -> kReady; R readies the G. kReady stays: reports do not add
+//           up.
+//   T, C:   set their bit in flags, then word kParking or G -> kNil, and ready the G: a wait under
+//           way ends, and finds the bit at 1.
+// No report is lost: R acts on the word alone, by CAS. No flag is missed: T and C set the flag, then
+// (seq_cst) act on the word; W sets the word (4), then (seq_cst) reads the flags (5). If W does not see the
+// flag at 5, its word is there for T or C to find.
+// A report for nothing makes W's caller try in vain: never wrong.
+// Edges. Both pollers report changes only, so a caller that got less than it asked for may wait without
+// trying again; but an end of stream that came with the last bytes is no change any more. So a
+// hang-up is kept (kHungUp): waits in that mode return at once from then on.
+#include "netpoll/desc.h"
+
+#include "netpoll/pollers.h"
+#include "runtime/fatal.h"
+#include "runtime/os/epoll.h"
+#include "runtime/sched.h"
+#include "weft/park.h"
+
+namespace weft::netpoll {
+
+using runtime::G;
+using runtime::GetM;
+using runtime::M;
+
+namespace {
+
+int Index(Mode mode) { return static_cast<int>(mode); }
+
+Result Verdict(uint32_t flags, Mode mode) {
+  if ((flags & kClosing) != 0) return Result::kClosing;
+  if ((flags & kExpired << Index(mode)) != 0) return Result::kTimeout;
+  return Result::kReady;
+}
+
+// Acts on a mode's word. `ready`: leaves a report when nobody waits. The goroutine to be readied,
+// or null.
+G* Unblock(Desc* d, Mode mode, bool ready) {
+  os::Atomic<uintptr_t>& word = d->word[Index(mode)];
+  // seq_cst: after the flag that it is about; pairs with Wait 5.
+  uintptr_t old = word.Load(os::kSeqCst<"desc.unblock.look">);
+  for (;;) {
+    if (old == kReady || (old == kNil && !ready)) return nullptr;
+    uintptr_t next = ready ? kReady : kNil;
+    // Acquire: what the goroutine published with its park; release: what is reported.
+    if (word.CompareExchange(old, next, os::kSeqCst<"desc.unblock">)) {
+      return old == kNil || old == kParking ? nullptr : reinterpret_cast<G*>(old);
+    }
+  }
+}
+
+void ReadyOne(G* g) {
+  if (g != nullptr) Ready(g);
+}
+
+void Collect(G* g, runtime::GQueue* out) {
+  if (g == nullptr) return;
+  if (g->is_thread) {
+    Ready(g);
+    return;
+  }
+  runtime::CasGStatus<runtime::Gwaiting, runtime::Grunnable>(g);
+  out->PushBack(g);
+}
+
+bool CommitWait(Goroutine* g, void* word) {
+  uintptr_t parking = kParking;
+  // Step 6. Release: the parked goroutine.
+  return static_cast<os::Atomic<uintptr_t>*>(word)->CompareExchange(
+      parking, reinterpret_cast<uintptr_t>(g), os::kAcqRel<"desc.park">);
+}
+
+void KeepHangUp(Desc* d, uint32_t mask) {
+  if ((mask & os::kPollReadHangUp) == 0) return;
+  uint32_t bits = kHungUp << Index(Mode::kRead);
+  if ((mask & os::kPollHangUp) != 0) bits |= kHungUp << Index(Mode::kWrite);
+  // Before the report, which the waiter's CAS on the word orders.
+  d->flags.FetchOr(bits, os::kRelaxed<"desc.hangup">);
+}
+
+void Expire(Desc* d, Mode mode, uintptr_t seq) {
+  {
+    runtime::LockGuard guard(d->lock);
+    if (d->seq[Index(mode)] != seq) return;  // set anew, or closed, since it fired
+    // Before the word is acted on; pairs with Wait 5.
+    d->flags.FetchOr(kExpired << Index(mode), os::kSeqCst<"desc.expire">);
+  }
+  ReadyOne(Unblock(d, mode, false));
+}
+
+void ExpireRead(void* d, uintptr_t seq) { Expire(static_cast<Desc*>(d), Mode::kRead, seq); }
+void ExpireWrite(void* d, uintptr_t seq) { Expire(static_cast<Desc*>(d), Mode::kWrite, seq); }
+
+}  // namespace
+
+void Report(Desc* d, uint32_t mask, runtime::GQueue* out) {
+  KeepHangUp(d, mask);
+  uint32_t both = os::kPollHangUp | os::kPollError;
+  if ((mask & (os::kPollIn | os::kPollReadHangUp | both)) != 0) {
+    Collect(Unblock(d, Mode::kRead, true), out);
+  }
+  if ((mask & (os::kPollOut | both)) != 0) Collect(Unblock(d, Mode::kWrite, true), out);
+}
+
+int Open(int fd, Kind kind, Desc** out) {
+  if (runtime::Rt() == nullptr) runtime::Fatal("netpoll::Open without a runtime");
+  Desc* d = AllocateDesc();
+  d->fd = fd;
+  d->kind = kind;
+  d->error = 0;
+  d->in_shared = d->was_in_ring = false;
+  // The descriptor is handed out by whatever hands `d` out.
+  d->flags.Store(0, os::kRelaxed<"desc.open.flags">);
+  d->registered.Store(false, os::kRelaxed<"desc.open.registered">);
+  d->word[0].Store(kReady, os::kRelaxed<"desc.open.read">);
+  d->word[1].Store(kReady, os::kRelaxed<"desc.open.write">);
+  *out = d;
+  return 0;
+}
+
+Result Check(const Desc* d, Mode mode) {
+  // What follows is the caller's system call; a flag set later is found by its wait.
+  return Verdict(d->flags.Load(os::kAcquire<"desc.check">), mode);
+}
+
+Result Wait(Desc* d, Mode mode, int* error) {
+  os::Atomic<uintptr_t>& word = d->word[Index(mode)];
+  *error = 0;
+  for (;;) {
+    uint32_t flags = d->flags.Load(os::kAcquire<"desc.wait.flags">);  // 1; pairs with their setters
+    if (Result verdict = Verdict(flags, mode); verdict != Result::kReady) return verdict;
+    // 2. A look saves the CAS.
+    uintptr_t seen = word.Load(os::kRelaxed<"desc.wait.look">);
+    // Acquire: pairs with Unblock.
+    if (seen == kReady && word.CompareExchange(seen, kNil, os::kAcqRel<"desc.wait.take">)) {
+      return Result::kReady;
+    }
+    if ((flags & kHungUp << Index(mode)) != 0) return Result::kReady;
+    // 3. Written once while the descriptor is open, under its lock.
+    if (!d->registered.Load(os::kAcquire<"desc.registered">)) {
+      *error = Register(d);
+      if (*error != 0) return Result::kClosing;
+    }
+    seen = kNil;
+    // 4; seq_cst with 5.
+    if (!word.CompareExchange(seen, kParking, os::kSeqCst<"desc.wait.claim">)) {
+      if (seen == kReady) continue;
+      runtime::Fatal("two goroutines wait to %s descriptor %d at once",
+                     mode == Mode::kRead ? "read" : "write", static_cast<int64_t>(d->fd));
+    }
+    // 5; pairs with Expire and Evict.
+    if (Verdict(d->flags.Load(os::kSeqCst<"desc.wait.again">), mode) == Result::kReady) {
+      Park(CommitWait, &word, mode == Mode::kRead ? WaitReason::kIoRead : WaitReason::kIoWrite);
+    }
+    // 7. A look saves the CAS: only this goroutine makes it kParking.
+    seen = word.Load(os::kRelaxed<"desc.wait.end.look">);
+    if (seen == kParking) word.CompareExchange(seen, kNil, os::kAcqRel<"desc.wait.end">);
+  }
+}
+
+void SetReady(Desc* d, Mode mode) {
+  ReadyOne(Unblock(d, mode, true));
+}
+
+void SetDeadline(Desc* d, Mode mode, int64_t when) {
+  int i = Index(mode);
+  bool expired = false;
+  {
+    runtime::LockGuard guard(d->lock);
+    uintptr_t seq = ++d->seq[i];
+    runtime::DeleteTimer(&d->timer[i]);
+    if (when != 0 && when <= runtime::Nanotime()) {
+      expired = true;
+      // Before the word is acted on; pairs with Wait 5.
+      d->flags.FetchOr(kExpired << i, os::kSeqCst<"desc.deadline.past">);
+    } else {
+      // Who waits already has seen it clear.
+      d->flags.FetchAnd(~(kExpired << i), os::kRelaxed<"desc.deadline.clear">);
+      if (when != 0) {
+        runtime::AddTimer(&d->timer[i], when, 0, mode == Mode::kRead ? ExpireRead : ExpireWrite, d,
+                          seq);
+      }
+    }
+  }
+  if (expired) ReadyOne(Unblock(d, mode, false));
+}
+
+void Evict(Desc* d) {
+  // Before the words are acted on; pairs with Wait 5.
+  d->flags.FetchOr(kClosing, os::kSeqCst<"desc.evict">);
+  ReadyOne(Unblock(d, Mode::kRead, false));
+  ReadyOne(Unblock(d, Mode::kWrite, false));
+}
+
+void Close(Desc* d, bool descriptor_lives_on) {
+  M* m = GetM();
+  if (m != nullptr) m->locks++;
+  {
+    runtime::LockGuard guard(d->lock);
+    for (int i = 0; i < 2; i++) {
+      d->seq[i]++;
+      runtime::DeleteTimer(&d->timer[i]);
+    }
+  }
+  Unregister(m, d, descriptor_lives_on);
+  if (m != nullptr) m->locks--;
+}
+
+}  // namespace weft::netpoll

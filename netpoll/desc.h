@@ -1,0 +1,61 @@
+// A descriptor's state in the netpoller; the protocol is in desc.cc.
+#pragma once
+
+#include <cstdint>
+
+#include "netpoll/netpoll.h"
+#include "runtime/g.h"
+#include "runtime/lock.h"
+#include "runtime/timer.h"
+
+namespace weft::netpoll {
+
+struct Ring;
+
+// What a mode's word holds, unless it is the goroutine that waits.
+inline constexpr uintptr_t kNil = 0;      // no report, nobody waits
+inline constexpr uintptr_t kReady = 1;    // one report
+inline constexpr uintptr_t kParking = 2;  // somebody is about to wait
+
+// Bits of `flags`. Set with the mode's bit shifted by the mode where it has one.
+inline constexpr uint32_t kClosing = 1;
+inline constexpr uint32_t kExpired = 2;  // << mode
+inline constexpr uint32_t kHungUp = 8;   // << mode: readiness that lasts
+
+// Rules of access: [a] atomic   [l] under `lock`   [c] constant while open   [r] under the ring's lock
+struct alignas(64) Desc {
+  os::Atomic<uintptr_t> word[2];          // [a] by mode
+  os::Atomic<uint32_t> flags{0};          // [a]
+  os::Atomic<uint32_t> generation{0};     // [a] of this use of the struct; the closer bumps it
+  int fd = -1;                            // [c]
+  Kind kind = Kind::kStream;              // [c]
+  os::Atomic<bool> registered{false};     // [a] the kernel knows it; written under lock
+  bool in_shared = false;                 // [l] in the shared set
+  bool was_in_ring = false;               // [l] a ring's poll may still refer to the file
+  int error = 0;                          // [l] -errno of a refused registration
+  os::Atomic<Ring*> ring{nullptr};        // [r] writes: whose list it is in
+  Desc* ring_next = nullptr;              // [r]
+  Desc* ring_prev = nullptr;              // [r]
+  Desc* free_next = nullptr;              // in the pool: under its lock
+  runtime::Lock lock{runtime::LockRank::kNetDesc};
+  uintptr_t seq[2] = {0, 0};              // [l] of the deadline in force
+  runtime::Timer timer[2];                // [l]
+
+  // What the kernel is given to name this use of the struct: 64-byte alignment leaves 6 bits
+  // below, the address space 16 above. A report for an earlier use differs, for 4 million uses.
+  uint64_t Token() const {
+    // The opener's own, or checked again by who decodes.
+    uint64_t g = generation.Load(os::kRelaxed<"desc.token">);
+    return reinterpret_cast<uint64_t>(this) | (g & 63) | (g >> 6 & 0xffff) << 48;
+  }
+  // The descriptor that a token names, or null when it has been closed since.
+  static Desc* FromToken(uint64_t token) {
+    Desc* d = reinterpret_cast<Desc*>(token & 0x0000'ffff'ffff'ffc0);
+    return d->Token() == token ? d : nullptr;
+  }
+};
+
+// A poll mask was reported: goroutines that became ready are added to `out`.
+void Report(Desc* d, uint32_t mask, runtime::GQueue* out);
+
+}  // namespace weft::netpoll

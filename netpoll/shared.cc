@@ -1,0 +1,35 @@
+// The shared set: one epoll set for all Ms. In it are listeners, what plain threads and bound Ms
+// wait for, and what was moved from rings; everything where rings are not used.
+//
+// Who reads it: every M at its scheduler's tick and when it runs dry; one idle M at a time sleeps
+// in it (shared_watcher). Every ring polls the set as well, so that an M that sleeps in its ring
+// sees to both. When nobody has read it for 10 ms, sysmon does.
+#include "netpoll/pollers.h"
+#include "runtime/os/clock.h"
+
+namespace weft::netpoll {
+
+namespace {
+constexpr int kBatch = 128;
+constexpr uint64_t kWakeToken = 0;
+}  // namespace
+
+// Until nothing is left: who was told by an edge is not told again.
+void ReadShared(int64_t timeout_ns, runtime::GQueue* out) {
+  Netpoll* np = Np();
+  os::EpollEvent events[kBatch];
+  runtime::Bump(np->shared_reads);  // a lost count costs sysmon a look
+  for (;;) {
+    int n = np->shared.Wait(events, kBatch, timeout_ns);
+    for (int i = 0; i < n; i++) {
+      if (events[i].user_data == kWakeToken) continue;
+      if (Desc* d = Desc::FromToken(events[i].user_data); d != nullptr) {
+        Report(d, events[i].mask, out);
+      }
+    }
+    if (n < kBatch) return;
+    timeout_ns = 0;
+  }
+}
+
+}  // namespace weft::netpoll

@@ -1,0 +1,208 @@
+// The scheduler under churn: trees of goroutines that yield, block their thread and bind to it,
+// while the number of Ps goes up and down.
+//
+// What must hold: every goroutine of a tree runs exactly once; one that is locked to its thread
+// stays there; and a runnable goroutine and an idle P do not coexist for more than 1 ms. The last
+// is watched by a thread of the harness's own, with probes: it starts a goroutine, reads the
+// number of idle Ps until the goroutine runs, and takes the longest time during which there was
+// an idle P in every reading.
+//
+// What the scheduler cannot help is subtracted: that a thread which has work to do was kept off
+// the CPUs by the kernel, as its run delay in /proc says. On an idle machine it is nothing.
+#include <dirent.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <map>
+#include <optional>
+#include <string>
+#include <thread>
+
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "stress/harness.h"
+#include "weft/chan.h"
+#include "weft/go.h"
+#include "weft/runtime.h"
+#include "weft/select.h"
+#include "weft/time.h"
+#include "weft/waitgroup.h"
+
+namespace {
+
+using stress::Harness;
+using stress::Random;
+using stress::Require;
+
+constexpr int kMaxProcs = 100;
+constexpr int kRepeats = 20;
+constexpr int kDepth = 5;
+constexpr int kFanOut = 4;
+constexpr absl::Duration kCoexist = absl::Milliseconds(1);
+
+// Nanoseconds that each thread of the process has waited for a CPU.
+std::map<std::string, int64_t> RunDelays() {
+  std::map<std::string, int64_t> delays;
+  DIR* dir = opendir("/proc/self/task");
+  Require(dir != nullptr, "cannot open /proc/self/task");
+  while (const dirent* entry = readdir(dir)) {
+    if (entry->d_name[0] == '.') continue;
+    std::ifstream file(std::string("/proc/self/task/") + entry->d_name + "/schedstat");
+    int64_t ran = 0;
+    int64_t waited = 0;
+    if (file >> ran >> waited) delays[entry->d_name] = waited;
+  }
+  closedir(dir);
+  return delays;
+}
+
+// How long the kernel kept the thread waiting that waited most.
+absl::Duration LongestDelay(const std::map<std::string, int64_t>& before) {
+  int64_t longest = 0;
+  for (const auto& [thread, waited] : RunDelays()) {
+    const auto known = before.find(thread);
+    longest = std::max(longest, waited - (known == before.end() ? 0 : known->second));
+  }
+  return absl::Nanoseconds(longest);
+}
+
+// One probe; see the head of the file. From a plain thread the goroutine comes through the global
+// queue, from a goroutine through its P's own.
+void Probe() {
+  const std::map<std::string, int64_t> delays = RunDelays();
+  std::atomic<bool> ran{false};
+  absl::Time idle_since = absl::InfiniteFuture();
+  absl::Duration longest = absl::ZeroDuration();
+  weft::Go([&ran] { ran = true; });
+  while (!ran) {
+    const bool idle = weft::Stats().idle_procs > 0;
+    const absl::Time now = absl::Now();
+    if (ran) break;
+    idle_since = idle ? std::min(idle_since, now) : absl::InfiniteFuture();
+    longest = std::max(longest, now - idle_since);
+    // All are busy: leave them the CPU. On a goroutine this is a call that blocks, and gives its
+    // own P to the one that waits.
+    if (!idle) weft::Blocking([] { usleep(20); });
+  }
+  if (longest <= kCoexist) return;
+  const absl::Duration excused = LongestDelay(delays);
+  if (longest - excused > kCoexist) {
+    stress::Fail("a runnable goroutine waited " + absl::FormatDuration(longest) +
+                 " beside an idle P (the kernel kept a thread waiting for " +
+                 absl::FormatDuration(excused) + " of it)");
+  }
+}
+
+// Probes from a thread of its own while it exists.
+class IdleWatch {
+ public:
+  IdleWatch() : thread_([this] { Watch(); }) {}
+  ~IdleWatch() {
+    ended_ = true;
+    thread_.join();
+  }
+
+ private:
+  void Watch() {
+    while (!ended_) {
+      Probe();
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+
+  std::atomic<bool> ended_{false};
+  std::thread thread_;
+};
+
+void Misbehave(Random& random) {
+  switch (random.Below(16)) {
+    case 0:
+      weft::Blocking([&random] { usleep(static_cast<useconds_t>(random.Below(200))); });
+      break;
+    case 1: {
+      weft::LockOSThread();
+      const pid_t thread = gettid();
+      for (uint64_t i = random.Below(5); i > 0; i--) weft::Yield();
+      weft::Sleep(absl::Microseconds(random.Below(100)));
+      Require(gettid() == thread, "a locked goroutine stays on its thread");
+      weft::UnlockOSThread();
+      break;
+    }
+    case 2:
+      weft::Sleep(absl::Microseconds(random.Below(300)));
+      break;
+    default:
+      for (uint64_t i = random.Below(4); i > 0; i--) weft::Yield();
+  }
+}
+
+// The shape of a tree comes from its seed alone, so that its size is known beforehand.
+struct Shape {
+  explicit Shape(int depth, uint64_t seed) : random(seed) {
+    if (depth > 0) children = static_cast<int>(random.Below(kFanOut + 1));
+  }
+  uint64_t NextChild() { return random.Below(uint64_t{1} << 62); }
+
+  Random random;
+  int children = 0;
+};
+
+int ExpectedSize(int depth, uint64_t seed) {
+  Shape shape(depth, seed);
+  int size = 1;
+  for (int i = 0; i < shape.children; i++) size += ExpectedSize(depth - 1, shape.NextChild());
+  return size;
+}
+
+// Sends the number of goroutines of this tree: itself and all below, which it starts.
+void Tree(int depth, uint64_t seed, weft::Chan<int> result) {
+  Random random(~seed);
+  Misbehave(random);
+  Shape shape(depth, seed);
+  weft::Chan<int> sizes(random.Below(2) * kFanOut);
+  for (int i = 0; i < shape.children; i++) {
+    weft::Go([depth, child = shape.NextChild(), sizes] { Tree(depth - 1, child, sizes); });
+  }
+  int size = 1;
+  for (int i = 0; i < shape.children; i++) size += *sizes.Receive();
+  stress::Progress();
+  Require(result.Send(std::move(size)), "the parent's channel is open");
+}
+
+// Ps go up and down until `stop` is closed; at the end there are `procs`.
+void ChangeProcs(int procs, Random random, weft::Chan<int> stop) {
+  std::optional<int> got;
+  while (weft::Select(stop.OnReceive(&got), weft::After(absl::Milliseconds(5))) != 0) {
+    weft::MaxProcs(static_cast<int>(1 + random.Below(kMaxProcs)));
+    Probe();
+  }
+  weft::MaxProcs(procs);
+}
+
+void Round(Harness& harness) {
+  Random random = harness.NewRandom();
+  weft::Chan<int> stop;
+  weft::WaitGroup changer;
+  changer.Go([&harness, stop, changes = harness.NewRandom()] {
+    ChangeProcs(harness.procs(), changes, stop);
+  });
+  {
+    IdleWatch watch;
+    for (int i = 0; i < kRepeats; i++) {
+      const uint64_t seed = random.Below(uint64_t{1} << 62);
+      weft::Chan<int> size;
+      weft::Go([seed, size] { Tree(kDepth, seed, size); });
+      Require(size.Receive() == ExpectedSize(kDepth, seed), "every goroutine of a tree runs once");
+    }
+  }
+  stop.Close();
+  changer.Wait();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  return stress::Run(argc, argv, Round);
+}

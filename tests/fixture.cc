@@ -1,0 +1,189 @@
+#include "tests/fixture.h"
+
+#include <dirent.h>
+#include <liburing.h>
+#include <signal.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <set>
+#include <span>
+#include <sstream>
+#include <string>
+
+#include "weft/go.h"
+
+namespace weft::testing {
+namespace {
+
+#if defined(__SANITIZE_THREAD__)
+constexpr unsigned kTestSeconds = 300;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+constexpr unsigned kTestSeconds = 300;
+#else
+constexpr unsigned kTestSeconds = 60;
+#endif
+#else
+constexpr unsigned kTestSeconds = 60;
+#endif
+
+// Chosen: the first tries are for goroutines that are about to end, and cost nothing; a busy
+// machine needs the slow ones (each at least 100 us, so that they last for 2 s and more).
+constexpr int kFastTries = 10'000;
+constexpr int kSlowTries = 20'000;
+
+// The names in a directory of /proc/self: "fd" or "task".
+std::set<std::string> ListProc(const char* what) {
+  std::set<std::string> names;
+  DIR* dir = opendir((std::string("/proc/self/") + what).c_str());
+  if (dir == nullptr) return names;
+  const std::string own = std::to_string(dirfd(dir));
+  while (const dirent* entry = readdir(dir)) {
+    if (entry->d_name[0] != '.' && entry->d_name != own) names.insert(entry->d_name);
+  }
+  closedir(dir);
+  return names;
+}
+
+// The process's threads, once they are `wanted` or have had 2 s to become so: a joined thread is
+// listed a moment longer.
+std::set<std::string> AwaitThreads(const std::set<std::string>& wanted) {
+  std::set<std::string> threads = ListProc("task");
+  for (int i = 0; i < kSlowTries && threads != wanted; i++) {
+    usleep(100);
+    threads = ListProc("task");
+  }
+  return threads;
+}
+
+// What each descriptor that is in `after` and not in `before` is, for the failure's message.
+std::string Describe(const std::set<std::string>& before, const std::set<std::string>& after) {
+  std::string text;
+  for (const std::string& fd : after) {
+    if (before.count(fd) != 0) continue;
+    char target[256];
+    const ssize_t n = readlink(("/proc/self/fd/" + fd).c_str(), target, sizeof(target));
+    text += " " + fd + " (" + std::string(target, n > 0 ? static_cast<size_t>(n) : 0) + ")";
+  }
+  return text;
+}
+
+// SIGALRM: the test hangs. The runtime's SIGQUIT dumps every goroutine and ends the process.
+void OnTimeout(int) {
+  static constexpr char kText[] = "fixture: the test takes too long\n";
+  [[maybe_unused]] const ssize_t n = write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  kill(getpid(), SIGQUIT);
+}
+
+bool IoUringWorks() {
+  static const bool works = [] {
+    io_uring ring;
+    if (io_uring_queue_init(8, &ring, IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN) !=
+        0) {
+      return false;
+    }
+    io_uring_queue_exit(&ring);
+    return true;
+  }();
+  return works;
+}
+
+bool IsQuiet(const RuntimeStats& before, const RuntimeStats& now) {
+  return now.goroutines == before.goroutines && now.timers == before.timers &&
+         now.poll_descriptors == before.poll_descriptors && now.running_procs <= 1 &&
+         now.syscall_procs == 0;
+}
+
+void WaitUntilQuiet(const RuntimeStats& before) {
+  for (int i = 0; i < kFastTries + kSlowTries; i++) {
+    if (IsQuiet(before, Stats())) return;
+    if (i < kFastTries) {
+      Yield();
+    } else {
+      Blocking([] { usleep(100); });
+    }
+  }
+}
+
+std::string Print(const RuntimeStats& stats) {
+  std::ostringstream out;
+  out << "goroutines " << stats.goroutines << ", timers " << stats.timers << ", descriptors "
+      << stats.poll_descriptors << ", Ps " << stats.procs << " (" << stats.idle_procs << " idle, "
+      << stats.running_procs << " running, " << stats.syscall_procs << " in calls), Ms "
+      << stats.threads << " (" << stats.idle_threads << " idle)";
+  return out.str();
+}
+
+}  // namespace
+
+void RuntimeTest::RunBody() {
+  const RuntimeStats before = Stats();
+  ASSERT_EQ(before.goroutines, 1) << "a fresh runtime: " << Print(before);
+  ASSERT_EQ(before.procs, procs()) << "a fresh runtime: " << Print(before);
+  Body();
+  // A test that failed may well have left something; its own message is the one to read.
+  if (HasFailure()) return;
+  WaitUntilQuiet(before);
+  const RuntimeStats after = Stats();
+  if (IsQuiet(before, after)) return;
+  ADD_FAILURE() << "the test left something behind\n  before: " << Print(before)
+                << "\n  after:  " << Print(after);
+  DumpGoroutines(STDERR_FILENO);
+}
+
+void RuntimeTest::TestBody() {
+  if (setup_.netpoll == std::string("io_uring") && !IoUringWorks()) {
+    GTEST_SKIP() << "the kernel refuses io_uring";
+  }
+  const std::set<std::string> descriptors = ListProc("fd");
+  const std::set<std::string> threads = ListProc("task");
+  signal(SIGALRM, OnTimeout);
+  alarm(kTestSeconds);
+  Main(RuntimeOptions{.max_procs = setup_.procs, .netpoll = setup_.netpoll}, [this] { RunBody(); });
+  alarm(0);
+  if (HasFailure()) return;
+  const std::set<std::string> descriptors_after = ListProc("fd");
+  EXPECT_EQ(descriptors, descriptors_after)
+      << "descriptors were left open:" << Describe(descriptors, descriptors_after);
+  EXPECT_EQ(threads, AwaitThreads(threads)) << "threads outlived the runtime";
+}
+
+bool RegisterRuntimeTests(const char* suite, const char* name, bool pollers, const char* file,
+                          int line, MakeTest make) {
+  static constexpr const char* kDefault[] = {""};
+  static constexpr const char* kPollers[] = {"io_uring", "epoll"};
+  for (const char* netpoll : pollers ? std::span<const char* const>(kPollers) : kDefault) {
+    for (int procs : {1, 2, 8}) {
+      std::string full = std::string(name) + "/";
+      if (pollers) full += std::string(netpoll) + "_";
+      full += std::to_string(procs) + "P";
+      const RuntimeTest::Setup setup{procs, netpoll};
+      ::testing::RegisterTest(suite, full.c_str(), nullptr, nullptr, file, line,
+                              [make, setup]() -> ::testing::Test* { return make(setup); });
+    }
+  }
+  return true;
+}
+
+int RunFatal(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
+  const rlimit none{0, 0};
+  setrlimit(RLIMIT_CORE, &none);
+  alarm(kTestSeconds);
+  const int code = Main(options, [fn, arg] { fn(arg); });
+  std::fprintf(stderr, "fixture: nothing was fatal, the runtime ended with code %d\n", code);
+  std::exit(0);
+}
+
+}  // namespace weft::testing
+
+int main(int argc, char** argv) {
+  ::testing::InitGoogleMock(&argc, argv);
+  // A death test starts anew: after a fork alone the runtime of an earlier test, and a
+  // sanitizer's threads, would be missing.
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  return RUN_ALL_TESTS();
+}
