@@ -23,6 +23,7 @@
 
 #include <cerrno>
 
+#include "netpoll/pollers.h"
 #include "runtime/fatal.h"
 #include "runtime/lock.h"
 #include "runtime/os/futex.h"
@@ -31,7 +32,6 @@
 #include "runtime/sched.h"
 #include "runtime/sema.h"
 #include "weft/go.h"
-#include "weft/runtime.h"
 
 namespace weft::netpoll {
 
@@ -138,7 +138,7 @@ void ThreadMain(void*) {
   os::FutexWake(ring.state, 1);  // StopFileRing, perhaps
   if (works) {
     Serve();
-    ring.uring.Destroy();
+    ring.uring.CloseRing();
     SetState(kNone);
     os::FutexWake(ring.state, 1);
   }
@@ -149,8 +149,7 @@ bool StartRing() {
   uint32_t found = kNone;
   // The winner starts the thread; the state is handed on by filering.state.
   if (ring.state.CompareExchange(found, kStarting, os::kAcquire<"filering.start">)) {
-    const bool wanted = NetpollName().starts_with("io_uring");
-    if (!wanted || os::StartThread("weft-files", 0, ThreadMain, nullptr) != 0) {
+    if (!Np()->use_rings || os::StartThread("weft-files", 0, ThreadMain, nullptr) != 0) {
       SetState(kRefused);
       ring.starters.WakeAll();
     }
@@ -208,6 +207,7 @@ void StopFileRing() {
     SetState(kStopping);
     ring.uring.Wake();
     while (GetState() == kStopping) os::FutexWait(ring.state, kStopping);
+    ring.uring.CloseWake();
   }
   SetState(kNone);
   // Requests of goroutines that were abandoned before their request was taken.

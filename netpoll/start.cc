@@ -57,7 +57,7 @@ void Open(runtime::Runtime* rt) {
   }
   np->shared_wake_fd = os::OpenEvent();
   if (np->shared_wake_fd < 0) runtime::Fatal("eventfd: %s", strerror(-np->shared_wake_fd));
-  if (int error = np->shared.Add(np->shared_wake_fd, os::kPollIn, 0); error != 0) {
+  if (int error = np->shared.AddLevel(np->shared_wake_fd, os::kPollIn, 0); error != 0) {
     runtime::Fatal("epoll_ctl: %s", strerror(-error));
   }
   rt->poller = ThePoller();

@@ -16,6 +16,7 @@
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
 #include "runtime/os/thread.h"
+#include "runtime/os/unwinder.h"
 #include "runtime/procs.h"
 #include "runtime/report.h"
 
@@ -131,6 +132,8 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, voi
   Runtime* rt = Build(options);
   the_runtime = rt;
   InstallReports();
+  // Before anything can fail: loading it later would allocate where that may not be done.
+  os::LoadUnwinder();
   int procs = options.max_procs > 0 ? options.max_procs : DefaultProcs(rt->system_root);
   if (procs > kMaxProcs) procs = kMaxProcs;
   open(rt);

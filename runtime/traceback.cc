@@ -1,12 +1,12 @@
-#define UNW_LOCAL_ONLY
 #include "runtime/traceback.h"
 
-#include <libunwind.h>
+#include <ucontext.h>
 
 #include <cstring>
 
 #include "absl/debugging/symbolize.h"
 #include "arch/unwind.h"
+#include "runtime/os/unwinder.h"
 
 namespace weft::runtime {
 
@@ -21,12 +21,19 @@ void PrintFrame(Printer* out, int number, uintptr_t pc) {
   out->Text(SymbolAt(reinterpret_cast<const void*>(pc - 1), name, sizeof(name))).Text("\n");
 }
 
-void Walk(Printer* out, unw_cursor_t* cursor) {
+void Walk(Printer* out, ucontext_t* context, int flags) {
+  const os::Unwinder* unwinder = os::LoadUnwinder();
+  if (unwinder == nullptr) {
+    out->Text("    no trace: libunwind.so.8 is missing\n");
+    return;
+  }
+  unw_cursor_t cursor;
+  if (unwinder->init(&cursor, context, flags) < 0) return;
   for (int i = 0; i < kMostFrames; i++) {
     unw_word_t pc = 0;
-    if (unw_get_reg(cursor, UNW_REG_IP, &pc) < 0 || pc == 0) return;
+    if (unwinder->get_reg(&cursor, UNW_REG_IP, &pc) < 0 || pc == 0) return;
     PrintFrame(out, i, pc);
-    if (unw_step(cursor) <= 0) return;
+    if (unwinder->step(&cursor) <= 0) return;
   }
   out->Text("    ... and more\n");
 }
@@ -39,26 +46,23 @@ const char* SymbolAt(const void* pc, char* buffer, int size) {
 
 void PrintParkedTrace(Printer* out, const G* g) {
   if (g->sp == nullptr) return;
-  unw_context_t context;
+  ucontext_t context;
   memset(&context, 0, sizeof(context));
   arch::FillUnwindContext(&context, arch::RegistersOf(g->sp));
-  unw_cursor_t cursor;
-  if (unw_init_local(&cursor, &context) < 0) return;
-  Walk(out, &cursor);
+  Walk(out, &context, 0);
 }
 
 void PrintOwnTrace(Printer* out, const void* signal_context) {
-  unw_cursor_t cursor;
+  ucontext_t context;
   if (signal_context != nullptr) {
-    unw_context_t context;
-    memcpy(&context, signal_context, sizeof(context));
-    if (unw_init_local2(&cursor, &context, UNW_INIT_SIGNAL_FRAME) < 0) return;
-  } else {
-    unw_context_t context;
-    unw_getcontext(&context);
-    if (unw_init_local(&cursor, &context) < 0) return;
+    // The kernel's is shorter than the type: its registers are what counts.
+    memset(&context, 0, sizeof(context));
+    arch::CopyRegisters(&context, static_cast<const ucontext_t*>(signal_context));
+    Walk(out, &context, UNW_INIT_SIGNAL_FRAME);
+    return;
   }
-  Walk(out, &cursor);
+  getcontext(&context);
+  Walk(out, &context, 0);
 }
 
 const char* WaitReasonText(WaitReason reason) {

@@ -80,15 +80,15 @@ class Watchdog {
  public:
   Watchdog() : thread_([this] { Watch(); }) {}
   ~Watchdog() {
-    ended_.store(true);
-    thread_.join();
+    ended_ = true;
+    weft::Blocking([this] { thread_.join(); });
   }
 
  private:
   void Watch() {
     uint64_t seen = operations.load();
     absl::Time moved = absl::Now();
-    while (!ended_.load()) {
+    while (!ended_) {
       absl::SleepFor(absl::Milliseconds(100));
       if (const uint64_t now = operations.load(); now != seen) {
         seen = now;

@@ -20,6 +20,7 @@
 #include <string>
 #include <thread>
 
+#include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "stress/harness.h"
@@ -41,6 +42,7 @@ constexpr int kRepeats = 20;
 constexpr int kDepth = 5;
 constexpr int kFanOut = 4;
 constexpr absl::Duration kCoexist = absl::Milliseconds(1);
+constexpr absl::Duration kLookEvery = absl::Microseconds(50);
 
 // Nanoseconds that each thread of the process has waited for a CPU.
 std::map<std::string, int64_t> RunDelays() {
@@ -75,23 +77,34 @@ void Probe() {
   std::atomic<bool> ran{false};
   absl::Time idle_since = absl::InfiniteFuture();
   absl::Duration longest = absl::ZeroDuration();
+  weft::RuntimeStats then{};
   weft::Go([&ran] { ran = true; });
   while (!ran) {
-    const bool idle = weft::Stats().idle_procs > 0;
+    const weft::RuntimeStats stats = weft::Stats();
     const absl::Time now = absl::Now();
     if (ran) break;
+    const bool idle = stats.idle_procs > 0;
     idle_since = idle ? std::min(idle_since, now) : absl::InfiniteFuture();
-    longest = std::max(longest, now - idle_since);
+    if (now - idle_since > longest) {
+      longest = now - idle_since;
+      then = stats;
+    }
     // All are busy: leave them the CPU. On a goroutine this is a call that blocks, and gives its
-    // own P to the one that waits.
+    // own P to the one that waits. Else look again a little later: Stats takes the scheduler's
+    // lock, which the Ms that come for the goroutine need.
     if (!idle) weft::Blocking([] { usleep(20); });
+    while (!ran && absl::Now() - now < kLookEvery) {
+    }
   }
   if (longest <= kCoexist) return;
   const absl::Duration excused = LongestDelay(delays);
   if (longest - excused > kCoexist) {
-    stress::Fail("a runnable goroutine waited " + absl::FormatDuration(longest) +
-                 " beside an idle P (the kernel kept a thread waiting for " +
-                 absl::FormatDuration(excused) + " of it)");
+    stress::Fail(absl::StrCat(
+        "a runnable goroutine waited ", absl::FormatDuration(longest), " beside ", then.idle_procs,
+        " idle Ps of ", then.procs, ", ", then.running_procs, " running, ", then.syscall_procs,
+        " in calls, ", then.idle_threads, " idle Ms of ", then.threads, "; started by a ",
+        weft::GoroutineId() == 0 ? "thread" : "goroutine",
+        "; the kernel kept a thread waiting for ", absl::FormatDuration(excused), " of it"));
   }
 }
 
@@ -101,7 +114,7 @@ class IdleWatch {
   IdleWatch() : thread_([this] { Watch(); }) {}
   ~IdleWatch() {
     ended_ = true;
-    thread_.join();
+    weft::Blocking([this] { thread_.join(); });
   }
 
  private:

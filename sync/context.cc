@@ -178,7 +178,6 @@ void DestroyContext(ContextWord* word) {
     if (DeadlineState* timed = s->timed; timed != nullptr && timed->timer_over.Peek() == 0) {
       if (!runtime::DeleteTimer(&timed->timer)) timed->timer_over.Wait(WaitReason::kContextDone);
     }
-    WEFT_CHECK(s->first == nullptr && s->running == nullptr);
     s->destroy(s);
     // Not by the handle's own destructor, which would recurse.
     word = std::exchange(parent.word_, nullptr);

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
+#include "runtime/fatal.h"
 #include "runtime/lock.h"
 #include "runtime/timer.h"
 #include "sync/waiter.h"
@@ -25,6 +26,7 @@ struct ContextState : ContextWord {
   };
 
   explicit ContextState(void (*destroy_fn)(ContextState*)) : destroy(destroy_fn), link(this) {}
+  ~ContextState() { WEFT_CHECK(first == nullptr && running == nullptr); }
 
   runtime::Lock lock{runtime::LockRank::kContext};
   Reason reason = kLive;                  // [f]

@@ -15,8 +15,8 @@
 //   4. The context is done, for whatever reason (`watch`): the grace begins: a timer is added.
 //   5. It passes: grace_over is set, the owner is woken, and the grace context, if there is one,
 //      is cancelled like the context.
-//   6. The owner waits for: no children; or, once, grace_over; it then names those that remain,
-//      and goes on waiting, with a timer of its own for the next such message.
+//   6. The owner waits for: no children; or, once, grace_over; it then goes on waiting, with a
+//      timer of its own after which it names those that remain.
 //   7. The end: after 6 the watch is removed (so 4 does not begin any more), the timer is deleted
 //   or
 //      its function waited for, the contexts and the reference are dropped.
@@ -52,6 +52,8 @@ constexpr sync::Waiter::Reason kRemind = 3;
 
 // Chosen: a line that is still readable.
 constexpr int kNamedGoroutines = 16;
+// Chosen: long for a goroutine that is on its way out, short for somebody who watches.
+constexpr int64_t kAfterGrace_ns = 1'000'000'000;
 
 // `status` may say no more than that `ctx` is done.
 bool IsEndOf(const absl::Status& status, const Context& ctx) {
@@ -190,11 +192,13 @@ bool ScopeState::AwaitOnce(int64_t when, bool look_for_grace) {
 
 void ScopeState::AwaitChildren() {
   if (AwaitOnce(INT64_MAX, true)) return;
-  // Not too often: twice as long each time.
-  for (int64_t pause_ns = grace_ns < 1'000'000'000 ? 1'000'000'000 : grace_ns;;
-       pause_ns = pause_ns > INT64_MAX / 2 ? INT64_MAX : 2 * pause_ns) {
-    NameChildren();
+  // Who ends because the grace context did needs no mention.
+  int64_t pause_ns = kAfterGrace_ns;
+  for (;;) {
     if (AwaitOnce(sync::WhenAfter(pause_ns), false)) return;
+    NameChildren();
+    // Not too often: twice as long each time.
+    pause_ns = pause_ns > INT64_MAX / 2 ? INT64_MAX : 2 * pause_ns;
   }
 }
 

@@ -13,31 +13,35 @@
 //      has taken it away (3).
 //   3. The handler counts itself in `handlers`, gives the default action back to the signal's whole
 //      group, notes the signal in `pending`, raises the event, counts itself out.
-//   4. The watcher takes `pending`, and a handle of each context that names one of these signals;
-//      then, without the mutex, it cancels them.
-//   5. A context's end: unlinks it; signals that no context names any more get the action back
-//      that they had. The last one: event_fd = -1, and the watcher is told to end and waited for
-//      (it may be the watcher itself that drops the last handle: it ends by itself).
-//   6. The watcher ends: it waits until no handler is inside that may have read the old event_fd,
-//      then closes the descriptor.
+//   4. The watcher takes `pending`. Each context that names one of these signals, and was there
+//      when it began, becomes `cancelling` for as long as the watcher, without the mutex, cancels
+//      it.
+//   5. A context's end: unlinks it, so that 4 does not come to it any more, and waits if it is
+//      `cancelling`; group[] is computed anew. Signals that no context names any more: once no
+//      handler is inside that may have read the old group[], they get the action back that they
+//      had. The last context: event_fd = -1, and the watcher is told to end and waited for.
+//   6. The watcher ends: once no handler is inside that may have read the old event_fd, it closes
+//      the descriptor.
 //
-// A signal between 2's link and a later step is not lost: pending stays until a watcher looks, and
-// 1 comes before 2. Between 5 and 6: the handler stores into `handlers` before it loads event_fd,
-// the dropper stores -1 before 6 loads `handlers`; both are seq_cst: if 6 reads 0, the handler
-// that comes later reads -1 (or a newer event).
+// A signal after 2's link is not lost: pending stays until a watcher looks, and 1 comes before 2.
+// Waiting for handlers (5, 6): the handler counts itself in before it loads group[] and event_fd; 5
+// stores these before it loads `handlers`; all four are seq_cst: when 0 is read, handlers that
+// come later read the new values.
 //
 // Signals are the process's, not a runtime's: this state is global.
 #include "weft/signal_context.h"
 
+#include <errno.h>
+
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "netpoll/netpoll.h"
 #include "runtime/fatal.h"
+#include "runtime/os/epoll.h"
 #include "runtime/os/signal.h"
 #include "sync/context_state.h"
 #include "sync/waiter.h"
@@ -60,14 +64,14 @@ SignalSet Bit(int signal) {
 struct Watcher {
   int fd = -1;
   netpoll::Desc* desc = nullptr;
-  uint64_t goroutine = 0;           // [r] under `mutex`
-  sync::Waiter* dropper = nullptr;  // [r]
+  sync::Waiter* dropper = nullptr;  // [r] under `mutex`
 };
 
 struct SignalState : ContextState {
   explicit SignalState(SignalSet set);
   const SignalSet signals;
   SignalState* next = nullptr;  // [r] under `mutex`
+  uint64_t round = 0;           // [r] the last one in which it was told, or made
 };
 
 // What the handler reads.
@@ -81,14 +85,17 @@ os::Atomic<uint32_t> handlers{0};
 constinit Mutex mutex;
 SignalState* states WEFT_GUARDED_BY(mutex) = nullptr;
 Watcher* watcher WEFT_GUARDED_BY(mutex) = nullptr;
+SignalState* cancelling WEFT_GUARDED_BY(mutex) = nullptr;
+sync::Waiter* canceller_waiter WEFT_GUARDED_BY(mutex) = nullptr;  // for its end
+uint64_t rounds WEFT_GUARDED_BY(mutex) = 0;
 SignalSet caught WEFT_GUARDED_BY(mutex) = 0;
 os::SignalAction previous[os::kMaxSignal + 1] WEFT_GUARDED_BY(mutex);
 
 // Step 3. Only what is signal-safe.
 void OnSignal(int signal) {
+  const int saved_errno = errno;
   handlers.FetchAdd(1, os::kSeqCst<"signal.enter">);
-  // Written before the handler was installed, by a system call.
-  const SignalSet set = group[signal].Load(os::kRelaxed<"signal.group">);
+  const SignalSet set = group[signal].Load(os::kSeqCst<"signal.group">);
   defaulted.FetchOr(set, os::kRelaxed<"signal.defaulted">);
   for (int s = 1; s <= os::kMaxSignal; s++) {
     if ((set & Bit(s)) != 0) os::DefaultSignal(s);
@@ -96,9 +103,10 @@ void OnSignal(int signal) {
   // The event orders it: a write before a read, in the kernel.
   pending.FetchOr(Bit(signal), os::kRelease<"signal.pending">);
   const int fd = event_fd.Load(os::kSeqCst<"signal.event">);
-  if (fd >= 0) os::RaiseEvent(fd);
+  if (fd >= 0) os::SignalEvent(fd);
   // Release: the use of `fd` comes before its closing.
   handlers.FetchSub(1, os::kRelease<"signal.leave">);
+  errno = saved_errno;
 }
 
 absl::Status Cause(int signal) {
@@ -109,16 +117,6 @@ absl::Status Cause(int signal) {
   return cause;
 }
 
-// A handle of `s`, unless its last one is gone.
-bool TryRef(ContextState* s) {
-  uint32_t refs = s->refs.Load(os::kRelaxed<"signal.refs">);
-  do {
-    if (refs == 0) return false;
-    // Nothing to order: it is linked, and its end waits for the mutex.
-  } while (!s->refs.CompareExchange(refs, refs + 1, os::kRelaxed<"signal.ref">));
-  return true;
-}
-
 // Makes a handle of a counted reference that the caller has.
 class Handle : public Context {
  public:
@@ -127,35 +125,44 @@ class Handle : public Context {
 
 // Step 4.
 void CancelPending(SignalSet signals) {
-  std::vector<Handle> told;
-  {
-    MutexLock lock(mutex);
-    for (SignalState* s = states; s != nullptr; s = s->next) {
-      if ((s->signals & signals) != 0 && TryRef(s)) told.emplace_back(s);
-    }
-  }
-  for (const Handle& handle : told) {
-    SignalState* s = static_cast<SignalState*>(internal::StateOf(handle));
+  mutex.Lock();
+  const uint64_t round = ++rounds;
+  for (;;) {
+    SignalState* s = states;
+    while (s != nullptr && ((s->signals & signals) == 0 || s->round == round)) s = s->next;
+    if (s == nullptr) break;
+    s->round = round;
+    cancelling = s;
+    mutex.Unlock();
     const int signal = 1 + __builtin_ctzll(s->signals & signals);
     ContextState::Cancel(s, ContextState::kCancelled, Cause(signal));
+    mutex.Lock();
+    cancelling = nullptr;
+    if (sync::Waiter* waiter = std::exchange(canceller_waiter, nullptr)) waiter->Wake(1);
   }
+  mutex.Unlock();
+}
+
+// Waits for the handlers that may have read something from before.
+void DrainHandlers() {
+  while (handlers.Load(os::kSeqCst<"signal.drain">) != 0) Yield();
 }
 
 // Step 6.
 void EndWatcher(Watcher* w) {
-  while (handlers.Load(os::kSeqCst<"signal.drain">) != 0) Yield();
+  DrainHandlers();
   netpoll::Close(w->desc);
-  os::CloseEvent(w->fd);
-  sync::Waiter* dropper = w->dropper;
+  os::CloseDescriptor(w->fd);
+  sync::Waiter* dropper = nullptr;
+  {
+    MutexLock lock(mutex);
+    dropper = w->dropper;
+  }
   delete w;
-  if (dropper != nullptr) dropper->Wake(1);
+  dropper->Wake(1);
 }
 
 void Watch(Watcher* w) {
-  {
-    MutexLock lock(mutex);
-    w->goroutine = GoroutineId();
-  }
   for (;;) {
     int error = 0;
     const netpoll::Result result = netpoll::Wait(w->desc, netpoll::Mode::kRead, &error);
@@ -165,13 +172,9 @@ void Watch(Watcher* w) {
                        int64_t{-error});
       break;
     }
-    if (!os::ClearEvent(w->fd)) continue;
+    os::DrainEvent(w->fd);
     const SignalSet signals = pending.Exchange(0, os::kAcquire<"signal.take">);
     if (signals != 0) CancelPending(signals);
-  }
-  {
-    // Whoever has told it to end has left the mutex, and `dropper` is set.
-    MutexLock lock(mutex);
   }
   EndWatcher(w);
 }
@@ -179,7 +182,7 @@ void Watch(Watcher* w) {
 // Step 1.
 void StartWatcher() WEFT_REQUIRES(mutex) {
   watcher = new Watcher;
-  watcher->fd = os::MakeEvent();
+  watcher->fd = os::OpenEvent();
   if (watcher->fd < 0) runtime::Fatal("SignalContext: no event: errno %d", int64_t{-watcher->fd});
   // kListener: to be seen by every M, also while the one that waited first computes.
   const int error = netpoll::Open(watcher->fd, netpoll::Kind::kListener, &watcher->desc);
@@ -197,15 +200,16 @@ void ComputeGroups() WEFT_REQUIRES(mutex) {
     for (SignalState* s = states; s != nullptr; s = s->next) {
       if ((s->signals & Bit(signal)) != 0) set |= s->signals;
     }
-    group[signal].Store(set, os::kRelaxed<"signal.set_group">);  // see signal.group
+    group[signal].Store(set, os::kSeqCst<"signal.set_group">);
   }
 }
 
 // Step 2.
 void Register(SignalState* s) {
   MutexLock lock(mutex);
-  if (states == nullptr) StartWatcher();
+  if (watcher == nullptr) StartWatcher();
   s->next = states;
+  s->round = rounds;
   states = s;
   ComputeGroups();
   for (int signal = 1; signal <= os::kMaxSignal; signal++) {
@@ -220,30 +224,42 @@ void Register(SignalState* s) {
   }
 }
 
-// Step 5.
-void Unregister(SignalState* s) {
-  sync::Waiter ended;
+// Step 5, its first half.
+void Unlink(SignalState* s) {
+  sync::Waiter cancelled;
+  bool wait = false;
   {
     MutexLock lock(mutex);
     SignalState** at = &states;
     while (*at != s) at = &(*at)->next;
     *at = s->next;
     ComputeGroups();
+    wait = cancelling == s;
+    if (wait) canceller_waiter = &cancelled;
+  }
+  if (wait) cancelled.Wait(WaitReason::kContextDone);
+}
+
+// Step 5, its second half: what no context needs any more.
+void GiveBack() {
+  sync::Waiter ended;
+  {
+    MutexLock lock(mutex);
+    bool drained = false;
     for (int signal = 1; signal <= os::kMaxSignal; signal++) {
-      if ((caught & Bit(signal)) == 0 || group[signal].Load(os::kRelaxed<"signal.left">) != 0) {
-        continue;
-      }
+      // Written under the mutex.
+      const bool used = group[signal].Load(os::kRelaxed<"signal.left">) != 0;
+      if (used || (caught & Bit(signal)) == 0) continue;
+      if (!std::exchange(drained, true)) DrainHandlers();
       os::RestoreSignal(signal, previous[signal]);
       caught &= ~Bit(signal);
-      defaulted.FetchAnd(~Bit(signal), os::kRelaxed<"signal.restored">);
+      defaulted.FetchAnd(~Bit(signal), os::kRelaxed<"signal.restored">);  // for the next Register
     }
-    if (states != nullptr) return;
+    if (states != nullptr || watcher == nullptr) return;
     event_fd.Store(-1, os::kSeqCst<"signal.stop">);
-    Watcher* w = std::exchange(watcher, nullptr);
-    const bool own = w->goroutine != 0 && w->goroutine == GoroutineId();
-    if (!own) w->dropper = &ended;
-    netpoll::Evict(w->desc);
-    if (own) return;
+    watcher->dropper = &ended;
+    netpoll::Evict(watcher->desc);
+    watcher = nullptr;
   }
   ended.Wait(WaitReason::kContextDone);
 }
@@ -251,7 +267,8 @@ void Unregister(SignalState* s) {
 SignalState::SignalState(SignalSet set)
     : ContextState([](ContextState* state) {
         SignalState* s = static_cast<SignalState*>(state);
-        Unregister(s);
+        Unlink(s);
+        GiveBack();
         delete s;
       }),
       signals(set) {}

@@ -1,20 +1,17 @@
-// Mutex, Cond, WaitGroup, Once and Completion. Ported in meaning from Go's sync tests where these
-// have a counterpart.
+// Cond, WaitGroup and Once. Ported in meaning from Go's sync tests where these have a
+// counterpart.
 #include <cstring>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <stdexcept>
-#include <string>
 #include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "runtime/g.h"
-#include "runtime/sema.h"
 #include "tests/fixture.h"
 #include "weft/chan.h"
-#include "weft/completion.h"
 #include "weft/cond.h"
 #include "weft/context.h"
 #include "weft/go.h"
@@ -27,7 +24,6 @@
 namespace {
 
 using weft::Chan;
-using weft::Completion;
 using weft::Cond;
 using weft::Context;
 using weft::Goroutine;
@@ -60,221 +56,13 @@ void GoAndAwaitParked(WaitReason reason, F fn) {
   AwaitParked(*self.Receive(), reason);
 }
 
-TEST(WaitQueueRoom, LooksLikeANewWaitQueue) {
-  static constinit weft::runtime::WaitQueue queue;
-  static constinit weft::internal::WaitQueueRoom room;
-  EXPECT_EQ(std::memcmp(&queue, room.raw(), sizeof(queue)), 0);
-  static constinit weft::runtime::Lock lock(weft::runtime::LockRank::kWaitQueue);
-  static constinit weft::internal::CoreLockRoom lock_room;
-  EXPECT_EQ(std::memcmp(&lock, lock_room.raw(), sizeof(lock)), 0);
-}
-
-// ---- Mutex ----
-
-WEFT_TEST(Mutex, TryLockFailsWhileItIsHeld) {
-  Mutex mutex;
-  mutex.Lock();
-  EXPECT_FALSE(mutex.TryLock());
-  mutex.Unlock();
-  ASSERT_TRUE(mutex.TryLock());
-  mutex.AssertHeld();
-  mutex.Unlock();
-}
-
-WEFT_TEST(Mutex, ExcludesTenHammeringGoroutines) {
-  Mutex mutex;
-  int counter = 0;
-  int expected = 0;
-  WaitGroup group;
-  for (int g = 0; g < 10; g++) {
-    group.Go([&] {
-      int own = 0;
-      for (int i = 0; i < 1000; i++) {
-        if (i % 3 == 0) {
-          if (!mutex.TryLock()) continue;
-        } else {
-          mutex.Lock();
-        }
-        const int seen = counter;
-        if (i % 7 == 0) weft::Yield();
-        counter = seen + 1;
-        own++;
-        mutex.Unlock();
-      }
-      MutexLock lock(mutex);
-      expected += own;
-    });
-  }
-  group.Wait();
-  EXPECT_EQ(counter, expected);
-  EXPECT_GE(counter, 6660);
-}
-
-WEFT_TEST(Mutex, ExcludesPlainThreadsAndGoroutines) {
-  Mutex mutex;
-  int counter = 0;
-  auto work = [&] {
-    for (int i = 0; i < 2000; i++) {
-      MutexLock lock(mutex);
-      counter++;
-    }
-  };
-  std::thread a(work);
-  std::thread b(work);
-  WaitGroup group;
-  for (int g = 0; g < 4; g++) group.Go(work);
-  group.Wait();
-  weft::Blocking([&] {
-    a.join();
-    b.join();
-  });
-  EXPECT_EQ(counter, 12'000);
-}
-
-WEFT_TEST(Mutex, IsLockableByTheStandardLibrary) {
-  Mutex a;
-  Mutex b;
-  int shared = 0;
-  WaitGroup group;
-  for (int g = 0; g < 4; g++) {
-    group.Go([&, g] {
-      for (int i = 0; i < 200; i++) {
-        if (g % 2 == 0) {
-          std::scoped_lock lock(a, b);
-          shared++;
-        } else {
-          std::scoped_lock lock(b, a);
-          shared++;
-        }
-      }
-    });
-  }
-  group.Wait();
-  EXPECT_EQ(shared, 800);
-  std::unique_lock<Mutex> lock(a, std::try_to_lock);
-  EXPECT_TRUE(lock.owns_lock());
-}
-
-WEFT_TEST(Mutex, MayBeUnlockedByAnotherGoroutine) {
-  Mutex mutex;
-  mutex.Lock();
-  weft::Go([&] { mutex.Unlock(); });
-  mutex.Lock();
-  mutex.Unlock();
-}
-
-WEFT_TEST(Mutex, ServesWaitersInTheOrderOfTheirComing) {
-  Mutex mutex;
-  std::vector<int> order;
-  WaitGroup group;
-  mutex.Lock();
-  for (int i = 0; i < 5; i++) {
-    group.Add(1);
-    GoAndAwaitParked(WaitReason::kMutexLock, [&, i] {
-      mutex.Lock();
-      order.push_back(i);
-      mutex.Unlock();
-      group.Done();
-    });
-  }
-  mutex.Unlock();
-  group.Wait();
-  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4}));
-}
-
-// Go's TestMutexFairness: one goroutine holds it almost always; the other must get its turns.
-WEFT_TEST(Mutex, IsNotKeptByWhoTakesItAgainAndAgain) {
-  Mutex mutex;
-  Chan<bool> stop;
-  Chan<bool> done(1);
-  WaitGroup group;
-  group.Go([&] {
-    for (;;) {
-      mutex.Lock();
-      weft::Sleep(absl::Microseconds(100));
-      mutex.Unlock();
-      if (weft::TrySelect(stop.OnReceive(nullptr)) == 0) return;
-    }
-  });
-  group.Go([&] {
-    for (int i = 0; i < 10; i++) {
-      weft::Sleep(absl::Microseconds(100));
-      mutex.Lock();
-      mutex.Unlock();
-    }
-    ASSERT_TRUE(done.Send(true));
-  });
-  EXPECT_EQ(weft::Select(done.OnReceive(nullptr), weft::After(absl::Seconds(10))), 0);
-  stop.Close();
-  group.Wait();
-}
-
-// On one P a goroutine that unlocks and locks at once always overtakes the waiter that it has
-// woken; after a millisecond it may not any more.
-WEFT_TEST(Mutex, IsHandedToAWaiterThatWasOvertakenForAMillisecond) {
-  Mutex mutex;
-  bool served = false;
-  mutex.Lock();
-  Chan<bool> finished;
-  GoAndAwaitParked(WaitReason::kMutexLock, [&] {
-    mutex.Lock();
-    served = true;
-    mutex.Unlock();
-    finished.Close();
-  });
-  const absl::Time limit = absl::Now() + absl::Seconds(10);
-  while (!served) {
-    ASSERT_LT(absl::Now(), limit);
-    mutex.Unlock();
-    mutex.Lock();
-  }
-  mutex.Unlock();
-  EXPECT_EQ(finished.Receive(), std::nullopt);
-}
-
-WEFT_TEST(Mutex, MayBeDestroyedByWhoLocksItLast) {
-  struct Shared {
-    Mutex mutex;
-    int refs = 4;
-  };
-  for (int round = 0; round < 500; round++) {
-    Shared* shared = new Shared;
-    WaitGroup group;
-    for (int g = 0; g < 4; g++) {
-      group.Go([shared] {
-        shared->mutex.Lock();
-        const bool last = --shared->refs == 0;
-        shared->mutex.Unlock();
-        if (last) delete shared;
-      });
-    }
-    group.Wait();
-  }
-}
-
-WEFT_TEST(Mutex, MayBeAConstant) {
+WEFT_TEST(Sync, ObjectsMayBeConstants) {
   std::scoped_lock lock(global_mutex);
   global_group.Wait();
   int runs = 0;
   global_once.Do([&] { runs++; });
   global_cond.Signal();
   EXPECT_LE(runs, 1);
-}
-
-TEST(MutexMisuse, UnlockOfAnUnlockedMutexNamesTheGoroutine) {
-  EXPECT_FATAL([] { Mutex().Unlock(); }, "unlock of an unlocked weft::Mutex by goroutine [0-9]+");
-  EXPECT_FATAL(
-      [] {
-        Mutex mutex;
-        mutex.Lock();
-        mutex.Unlock();
-        mutex.Unlock();
-      },
-      "unlock of an unlocked weft::Mutex");
-}
-
-TEST(MutexMisuse, AssertHeldOfAnUnlockedMutexIsFatal) {
-  EXPECT_FATAL([] { Mutex().AssertHeld(); }, "should be held");
 }
 
 // ---- Cond ----
@@ -639,109 +427,6 @@ TEST(Once, NeedsNoRuntime) {
   int runs = 0;
   for (int i = 0; i < 3; i++) once.Do([&] { runs++; });
   EXPECT_EQ(runs, 1);
-}
-
-// ---- Completion ----
-
-WEFT_TEST(Completion, BringsAMoveOnlyValueFromAPlainThread) {
-  Completion<std::unique_ptr<int>> completion;
-  EXPECT_FALSE(completion.IsSet());
-  std::thread thread(
-      [completion]() mutable { EXPECT_TRUE(completion.Set(std::make_unique<int>(7))); });
-  absl::StatusOr<std::unique_ptr<int>> value = completion.Wait();
-  ASSERT_TRUE(value.ok()) << value.status();
-  EXPECT_EQ(**value, 7);
-  EXPECT_TRUE(completion.IsSet());
-  weft::Blocking([&] { thread.join(); });
-}
-
-WEFT_TEST(Completion, IsSetOnce) {
-  Completion<std::string> completion;
-  std::string late = "late";
-  EXPECT_TRUE(completion.Set("first"));
-  EXPECT_FALSE(completion.Set(std::move(late)));
-  EXPECT_EQ(late, "late");
-  EXPECT_EQ(*completion.Wait(), "first");
-  EXPECT_FALSE(completion.Set("again"));
-  EXPECT_TRUE(absl::IsFailedPrecondition(completion.Wait().status())) << "the value is gone";
-}
-
-WEFT_TEST(Completion, GivesItsValueToOneOfManyWaiters) {
-  for (int round = 0; round < 100; round++) {
-    Completion<int> completion;
-    int got = 0;
-    int missed = 0;
-    Mutex mutex;
-    WaitGroup group;
-    for (int i = 0; i < 8; i++) {
-      group.Go([&] {
-        absl::StatusOr<int> value = completion.Wait();
-        MutexLock lock(mutex);
-        value.ok() ? got++ : missed++;
-      });
-    }
-    group.Go([&] { completion.Set(3); });
-    group.Wait();
-    ASSERT_EQ(got, 1);
-    ASSERT_EQ(missed, 7);
-  }
-}
-
-WEFT_TEST(Completion, OfVoidReleasesAllWaiters) {
-  Completion<void> completion;
-  WaitGroup group;
-  for (int i = 0; i < 4; i++)
-    group.Go([completion]() mutable { EXPECT_TRUE(completion.Wait().ok()); });
-  EXPECT_TRUE(completion.Set());
-  EXPECT_FALSE(completion.Set());
-  group.Wait();
-}
-
-WEFT_TEST(Completion, OfStatusOrReturnsJustThat) {
-  Completion<absl::StatusOr<int>> completion;
-  completion.Set(absl::NotFoundError("no such row"));
-  absl::StatusOr<int> value = completion.Wait();
-  EXPECT_TRUE(absl::IsNotFound(value.status()));
-}
-
-WEFT_TEST(Completion, WaitEndsWithItsContextAndLeavesTheValue) {
-  Completion<int> completion;
-  weft::CancelContext ctx = Context::WithCancel(Context::Background());
-  Chan<bool> finished;
-  GoAndAwaitParked(WaitReason::kCompletion, [&, finished]() mutable {
-    EXPECT_TRUE(absl::IsCancelled(completion.Wait(ctx).status()));
-    finished.Close();
-  });
-  ctx.Cancel();
-  EXPECT_EQ(finished.Receive(), std::nullopt);
-  EXPECT_TRUE(absl::IsCancelled(completion.Wait(ctx).status()));
-  completion.Set(5);
-  EXPECT_EQ(*completion.Wait(ctx), 5) << "a value that is there is better than a cancellation";
-}
-
-WEFT_TEST(Completion, CancelAndSetMayRace) {
-  for (int round = 0; round < 300; round++) {
-    Completion<int> completion;
-    weft::CancelContext ctx = Context::WithCancel(Context::Background());
-    WaitGroup group;
-    group.Go([&] { ctx.Cancel(); });
-    group.Go([&] { completion.Set(1); });
-    group.Go([&] {
-      absl::StatusOr<int> value = completion.Wait(ctx);
-      EXPECT_TRUE(value.ok() || absl::IsCancelled(value.status()));
-    });
-    group.Wait();
-  }
-}
-
-WEFT_TEST(Completion, DestroysAValueThatNobodyTook) {
-  auto token = std::make_shared<int>(0);
-  {
-    Completion<std::shared_ptr<int>> completion;
-    completion.Set(token);
-    EXPECT_EQ(token.use_count(), 2);
-  }
-  EXPECT_EQ(token.use_count(), 1);
 }
 
 }  // namespace

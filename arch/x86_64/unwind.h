@@ -19,6 +19,10 @@ inline void FillUnwindContext(ucontext_t* context, const UnwindRegisters& r) {
   regs[REG_R15] = static_cast<greg_t>(r.r15);
 }
 
+inline void CopyRegisters(ucontext_t* to, const ucontext_t* from) {
+  for (int i = 0; i < NGREG; i++) to->uc_mcontext.gregs[i] = from->uc_mcontext.gregs[i];
+}
+
 inline uintptr_t StackPointerOf(const ucontext_t* context) {
   return static_cast<uintptr_t>(context->uc_mcontext.gregs[REG_RSP]);
 }

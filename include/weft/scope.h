@@ -16,9 +16,10 @@
 // Cancellation and its time limit. When the parent is done, when Cancel is called or a child's
 // error cancels the others, context() is done at once: children should stop taking new work and
 // end. What is in flight may be finished within the grace (10 s): grace_context() stays live so
-// much longer, for the calls that finish it. Goroutines cannot be killed: when the grace is over,
-// Wait (and the Scope's end) names on stderr the goroutines that remain, and goes on waiting.
-// (A daemon's SignalContext leaves the second signal to end the process.)
+// much longer, for the calls that finish it. Goroutines cannot be killed: a second after the grace
+// Wait (and the Scope's end) names on stderr the goroutines that remain, and goes on waiting, with
+// another such line after twice as long each time. (A daemon's SignalContext leaves the second
+// signal to end the process.)
 #pragma once
 
 #include <cstdint>
@@ -77,7 +78,8 @@ class Scope {
 
   struct Options {
     Mode mode = kFailFast;
-    // How long after context() grace_context() is done and the goroutines that remain are named.
+    // How long grace_context() stays live after context(). Infinite: it stays live, and nobody is
+    // named.
     absl::Duration grace = absl::Seconds(10);
   };
 

@@ -50,9 +50,13 @@ void Epoll::Close() {
 }
 
 int Epoll::Add(int fd, uint32_t mask, uint64_t user_data) {
+  return AddLevel(fd, mask | EPOLLET, user_data);
+}
+
+int Epoll::AddLevel(int fd, uint32_t mask, uint64_t user_data) {
   if (int error = InjectedFault(FaultPoint::kEpollAdd); error != 0) return -error;
   epoll_event event = {};
-  event.events = mask | EPOLLET;
+  event.events = mask;
   event.data.u64 = user_data;
   return epoll_ctl(fd_, EPOLL_CTL_ADD, fd, &event) == 0 ? 0 : -errno;
 }

@@ -22,7 +22,10 @@ class Epoll {
   void Close();
   int fd() const { return fd_; }
 
-  int Add(int fd, uint32_t mask, uint64_t user_data);  // 0 or -errno
+  // Reports changes (edges). 0 or -errno.
+  int Add(int fd, uint32_t mask, uint64_t user_data);
+  // Reports for as long as it is so (level).
+  int AddLevel(int fd, uint32_t mask, uint64_t user_data);
   void Remove(int fd);
   // Up to `size` events; sleeps at most `timeout_ns` (< 0: for ever). A signal ends it early.
   int Wait(EpollEvent* out, int size, int64_t timeout_ns);

@@ -27,8 +27,11 @@ int FileUring::Init() {
   return 0;
 }
 
-void FileUring::Destroy() {
+void FileUring::CloseRing() {
   io_uring_queue_exit(&ring_);
+}
+
+void FileUring::CloseWake() {
   close(event_fd_);
   event_fd_ = -1;
 }

@@ -1,7 +1,8 @@
 // The seam's io_uring for files: operations go in with a tag, results come out with it.
 //
-// One thread owns it: it alone calls Init, Prepare, SubmitAndWait, NextResult and Destroy. Wake is
-// for all.
+// One thread owns it: it alone calls Init, Prepare, SubmitAndWait, NextResult and CloseRing. Wake
+// is for all, until CloseWake, which comes when the owner has called CloseRing and nobody wakes it
+// any more.
 #pragma once
 
 #include <liburing.h>
@@ -31,7 +32,8 @@ class FileUring {
   static constexpr uint32_t kMaxCalls = kEntries - 2;
 
   int Init();  // 0 or -errno
-  void Destroy();
+  void CloseRing();
+  void CloseWake();
 
   // `tag` is neither 0 nor 1. At most kMaxCalls may be without a result.
   void Prepare(const FileCall& call, uint64_t tag);

@@ -3,9 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 namespace weft::os {
 
@@ -29,11 +27,9 @@ void RestoreSignal(int signal, const SignalAction& previous) {
 }
 
 void DefaultSignal(int signal) {
-  const int saved = errno;
   struct sigaction action = {};
   action.sa_handler = SIG_DFL;
   sigaction(signal, &action, nullptr);
-  errno = saved;
 }
 
 const char* SignalName(int signal) {
@@ -61,33 +57,6 @@ const char* SignalName(int signal) {
     default:
       return nullptr;
   }
-}
-
-int MakeEvent() {
-  const int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-  return fd >= 0 ? fd : -errno;
-}
-
-void RaiseEvent(int fd) {
-  const int saved = errno;
-  const uint64_t one = 1;
-  // EAGAIN: it is raised 2^64 - 2 times over.
-  while (write(fd, &one, sizeof(one)) < 0 && errno == EINTR) {
-  }
-  errno = saved;
-}
-
-bool ClearEvent(int fd) {
-  uint64_t count = 0;
-  ssize_t n = 0;
-  do {
-    n = read(fd, &count, sizeof(count));
-  } while (n < 0 && errno == EINTR);
-  return n == sizeof(count);
-}
-
-void CloseEvent(int fd) {
-  close(fd);
 }
 
 int64_t UnixNanos() {

@@ -1,4 +1,4 @@
-// A program's own signals: catching them, and telling of them from inside a handler.
+// A program's own signals; and, for want of a better place, the wall clock.
 #pragma once
 
 #include <cstdint>
@@ -17,20 +17,11 @@ struct SignalAction {
 // 0 or -errno (-EINVAL: there is no such signal, or it cannot be caught).
 int CatchSignal(int signal, void (*handler)(int), SignalAction* previous);
 void RestoreSignal(int signal, const SignalAction& previous);
-// Signal-safe; keeps errno.
+// Signal-safe.
 void DefaultSignal(int signal);
 
 // "SIGTERM"; null for a signal without a name. Constant.
 const char* SignalName(int signal);
-
-// An event that a handler may raise, and a poller can wait for: an eventfd, non-blocking.
-// The descriptor, or -errno.
-int MakeEvent();
-// Signal-safe; keeps errno.
-void RaiseEvent(int fd);
-// Takes back what was raised. False: nothing was.
-bool ClearEvent(int fd);
-void CloseEvent(int fd);
 
 // Nanoseconds of the wall clock since 1970.
 int64_t UnixNanos();
