@@ -150,16 +150,15 @@ void HandleEvent(Ring* r, const os::UringEvent& event, GQueue* out) {
   }
   Desc* d = Desc::FromToken(event.user_data);
   if (d == nullptr) return;
-  if (event.result >= 0) {
-    Report(d, static_cast<uint32_t>(event.result), out);
-    // The kernel ends a multishot when completions overflow, or a poll with an error in it.
-    // decided under the ring's lock when it matters
+  if (event.result >= 0 || event.result == -ECANCELED) {
+    if (event.result >= 0) Report(d, static_cast<uint32_t>(event.result), out);
+    // The kernel ends a multishot when completions overflow, and RemoveAll takes those that were
+    // added after a move. Closers take the descriptor out of the ring before they cancel.
     if (!event.more && d->ring.Load(os::kAcquire<"ring.rearm">) == r) {
       AddPollOrEnter(r, d->fd, d->Token());
     }
     return;
   }
-  if (event.result == -ECANCELED) return;
   Fallback(r, d);
   Report(d, os::kPollError, out);
 }
