@@ -183,6 +183,7 @@ void ResizeProcs(M* m, int n) {
     if (i >= before) InitP(rt, i);
   }
   for (int32_t i = n; i < before; i++) RetireP(m, rt->all_ps[i]);
+  for (int32_t i = 0; i < n; i++) rt->all_ps[i]->runq.SetAlone(n == 1);
   // The Ps are made before the count; pairs with who walks all_ps without a lock.
   rt->procs.Store(n, os::kRelease<"resize.procs">);
   if (m->p == nullptr) {

@@ -82,27 +82,34 @@ WEFT_TEST(Select, TrySelectSeesACloseAndAValueAtOneMoment) {
   }
 }
 
-// The same race with a wider window: never-ready channels lie between the two, and the selecting
-// thread starts at the moment that the other does.
+// TrySelect from `first`, many channels that never are ready, and `second`.
+template <size_t... kNever>
+int TryOverMany(Chan<int>& first, Chan<int>& never, Chan<int>& second,
+                std::index_sequence<kNever...>) {
+  return TrySelect(first.OnReceive(nullptr), (static_cast<void>(kNever), never.OnReceive(nullptr))...,
+                   second.OnReceive(nullptr));
+}
+
+// The same race with a wider window: the selecting thread has many channels to look at, and is
+// about to when the other begins.
 WEFT_TEST(Select, TrySelectOverManyChannelsSeesOneMoment) {
   constexpr int kRounds = 20'000;
-  Chan<int> first(1), second(1), n1, n2, n3, n4, n5, n6, n7, n8, n9;
-  std::atomic<int> go = -1, done = -1;
+  Chan<int> first(1), second(1), never;
+  std::atomic<int> filled = -1, begun = -1, done = -1;
   int misses = 0;
   std::thread thread([&] {
     for (int i = 0; i < kRounds; i++) {
-      while (go != i) weft::Yield();
-      misses += TrySelect(n1.OnReceive(nullptr), first.OnReceive(nullptr), n2.OnReceive(nullptr),
-                          n3.OnReceive(nullptr), n4.OnReceive(nullptr), n5.OnReceive(nullptr),
-                          n6.OnReceive(nullptr), n7.OnReceive(nullptr), n8.OnReceive(nullptr),
-                          n9.OnReceive(nullptr), second.OnReceive(nullptr)) < 0;
+      while (filled != i) weft::Yield();
+      begun = i;
+      misses += TryOverMany(first, never, second, std::make_index_sequence<40>()) < 0;
       done = i;
     }
   });
   for (int i = 0; i < kRounds; i++) {
     ASSERT_TRUE(first.TrySend(1));
-    go = i;
-    for (int pause = i % 64; pause > 0; pause--) std::atomic_signal_fence(std::memory_order_seq_cst);
+    filled = i;
+    while (begun != i) {
+    }
     ASSERT_TRUE(second.TrySend(1));
     (void)first.TryReceive();
     while (done != i) weft::Yield();
@@ -221,11 +228,11 @@ WEFT_TEST(Select, AChannelMayBeNamedTwice) {
   EXPECT_FALSE(c.TrySend(9)) << "nobody else does";
 }
 
-WEFT_TEST(Select, CloseWakesSelectsOfBothDirectionsOnce) {
-  Chan<int> chan;
-  Chan<int> other;
-  WaitGroup group;
-  for (int i = 0; i < 3; i++) {
+WEFT_TEST(Select, CloseWakesASelectOfBothDirectionsOnce) {
+  for (int i = 0; i < 100; i++) {
+    Chan<int> chan;
+    Chan<int> other;
+    WaitGroup group;
     GoAndAwaitParked(group, WaitReason::kSelect, [&] {
       std::optional<int> in = 1;
       int out = 2;
@@ -235,10 +242,9 @@ WEFT_TEST(Select, CloseWakesSelectsOfBothDirectionsOnce) {
       EXPECT_TRUE((winner == 1 && in == std::nullopt && sent) || (winner == 2 && in == 1 && !sent))
           << winner;
     });
+    chan.Close();
+    group.Wait();
   }
-  chan.Close();
-  other.Close();
-  group.Wait();
 }
 
 WEFT_TEST(Select, OnSendToAClosedChannelWinsAndSaysSo) {

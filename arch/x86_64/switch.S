@@ -63,10 +63,7 @@
         popq    %rbp                    ; \
         .cfi_adjust_cfa_offset -8       ; \
         .cfi_restore %rbp               ; \
-        popq    %rcx                    ; \
-        .cfi_adjust_cfa_offset -8       ; \
-        .cfi_register %rip, %rcx        ; \
-        jmpq    *%rcx
+        retq
 
         .text
 
