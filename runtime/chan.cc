@@ -109,7 +109,8 @@ bool ReleaseForeignOnPark(Goroutine*, void* c) {
 [[gnu::always_inline]] inline void Won(ChanWaiter* w, bool ok, Goroutine** wake) {
   w->ok = ok;
   if (!w->needs_ready) return;
-  SetParkResult(w->g, reinterpret_cast<uintptr_t>(w));
+  // Who selects has other waiters, and must be told which one it was.
+  if (w->ticket != 0) w->g->park_result = reinterpret_cast<uintptr_t>(w);
   *wake = w->g;
 }
 
