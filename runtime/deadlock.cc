@@ -7,6 +7,7 @@
 #include "runtime/fatal.h"
 #include "runtime/os/thread.h"
 #include "runtime/report.h"
+#include "runtime/sanitizer.h"
 #include "runtime/sched.h"
 
 namespace weft::runtime {
@@ -40,12 +41,13 @@ void CheckDeadlockLocked(M* m) {
   if (rt->stop_wanted.Load(os::kRelaxed<"deadlock.stop">) != 0) return;
   if (rt->external_wakers.Load(os::kAcquire<"deadlock.external">) != 0) return;  // pairs with its add
   if (!rt->global_queue.empty() || EarliestTimer() != 0) return;
-  for (M* other = rt->all_ms; other != nullptr; other = other->all_next) {
+  M* first = rt->all_ms.Load(os::kRelaxed<"deadlock.all_ms">);  // under the lock
+  for (M* other = first; other != nullptr; other = other->all_next) {
     if (other->nextp.Load(os::kRelaxed<"deadlock.nextp">) != nullptr) return;
   }
   if (AnyGoroutineAway(rt)) return;
   // The thread that called Main waits for its end; it is no M, but cannot wake anybody.
-  if (os::CountThreads() > os::OwnThreads() + 1) return;
+  if (os::CountThreads() > os::OwnThreads() + 1 + kSanitizerThreads) return;
   rt->sched_lock.Release();
   (void)m;
   DumpAll(2);

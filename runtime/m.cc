@@ -37,7 +37,6 @@ void LeaveRuntime(M* m) {
   Runtime* rt = Rt();
   {
     LockGuard guard(rt->sched_lock);
-    m->exited = true;
     rt->m_count--;
     m->idle_next = rt->free_ms;
     rt->free_ms = m;
@@ -67,36 +66,47 @@ void MStart(void* arg) {
 
 }  // namespace
 
-void NewM(P* p, bool spinning) {
+namespace {
+
+// A struct for a new M: that of one that has ended, or a fresh one, listed. Others may look at it at
+// any time, so its atomics stay as they are.
+M* TakeStruct(int32_t* count) {
   Runtime* rt = Rt();
-  M* m = nullptr;
-  int32_t count = 0;
   {
     LockGuard guard(rt->sched_lock);
-    count = ++rt->m_count;
-    m = rt->free_ms;
-    if (m != nullptr) rt->free_ms = m->idle_next;
+    *count = ++rt->m_count;
+    if (M* m = rt->free_ms; m != nullptr) {
+      rt->free_ms = m->idle_next;
+      m->idle_next = nullptr;
+      m->spinning = m->end_thread = false;
+      m->p = m->syscall_p = nullptr;
+      m->take_next = m->prev = nullptr;
+      m->orphan_wakes = m->ring_polls = 0;
+      return m;
+    }
   }
+  M* m = rt->alloc.New<M>();
+  LockGuard guard(rt->sched_lock);
+  m->id = ++rt->next_m_id;
+  m->random_state = static_cast<uint64_t>(m->id) * 0x9E3779B97F4A7C15ULL + 1;
+  m->all_next = rt->all_ms.Load(os::kRelaxed<"newm.all_ms">);  // under the lock
+  // Pairs with who walks the list without the lock.
+  rt->all_ms.Store(m, os::kRelease<"newm.publish">);
+  return m;
+}
+
+}  // namespace
+
+void NewM(P* p, bool spinning) {
+  Runtime* rt = Rt();
+  int32_t count = 0;
+  M* m = TakeStruct(&count);
   if (count > kMaxMs) {
     Fatal("thread exhaustion: %u threads, all blocked outside of the scheduler",
           static_cast<uint64_t>(count));
   }
-  bool fresh = m == nullptr;
-  M* all_next = fresh ? nullptr : m->all_next;
-  int32_t id = fresh ? 0 : m->id;
-  if (fresh) m = static_cast<M*>(rt->alloc.Allocate(sizeof(M)));
-  new (m) M();
-  m->id = id;
-  m->all_next = all_next;
   m->next_spinning = spinning;
   m->nextp.Store(p, os::kRelaxed<"newm.nextp">);  // the thread's start orders it
-  if (fresh) {
-    LockGuard guard(rt->sched_lock);
-    m->id = ++rt->next_m_id;
-    m->all_next = rt->all_ms;
-    rt->all_ms = m;
-  }
-  m->random_state = static_cast<uint64_t>(m->id) * 0x9E3779B97F4A7C15ULL + 1;
   rt->live_threads.FetchAdd(1, os::kRelaxed<"newm.live">);  // before the thread can end
   int error = os::StartThread("weft-m", kThreadStack, MStart, m);
   if (error != 0) {

@@ -25,7 +25,6 @@ struct alignas(64) M {
   bool spinning = false;          // [t] looks for work without having any
   AfterSwitch after = AfterSwitch::kNothing;  // [t] what to do for prev
   bool end_thread = false;        // [t] a locked goroutine has ended here
-  bool exited = false;            // [s] no thread
   int32_t blocking_depth = 0;     // [t] nested Blocking
   int32_t id = 0;                 // [c]
   G* curg = nullptr;              // [t] running goroutine; &g0 on the system stack

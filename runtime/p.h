@@ -36,7 +36,7 @@ inline constexpr int kDirectSwitches = 61;  // then one pass through the schedul
 struct alignas(64) P {
   int32_t id = 0;                          // constant
   os::Atomic<uint32_t> state{Pgcstop};     // [a] see PState
-  M* m = nullptr;                          // [m] while Prunning
+  os::Atomic<M*> m{nullptr};               // [m] writes: itself, while Prunning; a hint to others
   P* link = nullptr;                       // [s] idle list
   int32_t direct_budget = kDirectSwitches;  // [m] direct switches left before the next pass
   os::Atomic<uint32_t> schedtick{0};       // [m] writes: time slices begun; sysmon reads

@@ -29,6 +29,13 @@
 
 namespace weft::runtime {
 
+// Threads that a sanitizer starts beside the program's.
+#ifdef WEFT_TSAN
+inline constexpr int kSanitizerThreads = 1;
+#else
+inline constexpr int kSanitizerThreads = 0;
+#endif
+
 inline void UnpoisonStack([[maybe_unused]] uintptr_t lo, [[maybe_unused]] uintptr_t hi) {
 #ifdef WEFT_ASAN
   __asan_unpoison_memory_region(reinterpret_cast<void*>(lo), hi - lo);

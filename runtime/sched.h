@@ -55,7 +55,7 @@ struct Runtime {
   os::Atomic<int64_t> timer_until{0};   // [s] writes: when the timer keeper wakes, 0: none sleeps
   M* timer_keeper = nullptr;            // [s]
 
-  M* all_ms = nullptr;                  // [s] linked by all_next; never unlinked
+  os::Atomic<M*> all_ms{nullptr};       // [s] writes: linked by all_next; never unlinked
   int32_t m_count = 0;                  // [s] Ms with a thread, sysmon's not counted
   int32_t next_m_id = 0;                // [s]
   M* free_ms = nullptr;                 // [s] structs of ended Ms

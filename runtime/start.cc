@@ -62,7 +62,9 @@ void BeginExit() {
     if (rt->sysmon_sleeps.Load(os::kRelaxed<"exit.sysmon">) != 0) WakeSysmonLocked();
   }
   PreemptAll();
-  for (M* other = rt->all_ms; other != nullptr; other = other->all_next) {
+  // Pairs with NewM.
+  M* first = rt->all_ms.Load(os::kAcquire<"exit.all_ms">);
+  for (M* other = first; other != nullptr; other = other->all_next) {
     if (other != m) WakeM(other);
   }
   rt->main_done.Store(1, os::kRelease<"exit.done">);  // pairs with RunRuntime
@@ -88,8 +90,9 @@ bool WaitForThreads(Runtime* rt) {
     if (os::Nanotime() > until) return false;
     os::FutexWait(rt->live_threads, live, 1'000'000);
     PreemptAll();
-    for (M* m = rt->all_ms; m != nullptr; m = m->all_next) {
-      if (!m->exited) WakeM(m);
+    // Pairs with NewM.
+    for (M* m = rt->all_ms.Load(os::kAcquire<"exit.again">); m != nullptr; m = m->all_next) {
+      WakeM(m);
     }
   }
 }
@@ -142,7 +145,7 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, voi
   {
     LockGuard guard(rt->sched_lock);
     ResizeProcs(&bootstrap, procs);
-    bootstrap.p->m = nullptr;
+    bootstrap.p->m.Store(nullptr, os::kRelaxed<"start.p.m">);  // nothing runs yet
     bootstrap.p->state.Store(Pidle, os::kRelease<"start.first">);  // pairs with AcquireP
     for (int i = procs - 1; i > 0; i--) {
       rt->all_ps[i]->state.Store(Pidle, os::kRelease<"start.others">);  // as above

@@ -103,7 +103,7 @@ void EnterBlocking() {
   runtime::CasGStatus<runtime::Grunning, runtime::Gsyscall>(g);
   runtime::Bump(p->syscalltick);
   m->p = nullptr;
-  p->m = nullptr;
+  p->m.Store(nullptr, os::kRelaxed<"syscall.p.m">);  // a hint
   m->has_p.Store(false, os::kRelaxed<"syscall.hint">);  // for sysmon
   // Step 1; seq_cst against stop_wanted, see the essay.
   p->state.Store(runtime::Psyscall, os::kSeqCst<"syscall.enter">);
@@ -128,7 +128,7 @@ void ExitBlocking() {
   uint32_t in_syscall = runtime::Psyscall;
   // Step 3. Acquire: what another M may have done with the P meanwhile.
   if (p->state.CompareExchange(in_syscall, runtime::Prunning, os::kAcqRel<"syscall.exit">)) {
-    p->m = m;
+    p->m.Store(m, os::kRelaxed<"syscall.exit.p.m">);  // a hint
     m->p = p;
     m->has_p.Store(true, os::kRelaxed<"syscall.exit.hint">);  // for sysmon
     runtime::CasGStatus<runtime::Gsyscall, runtime::Grunning>(g);

@@ -97,7 +97,7 @@ void AcquireP(M* m, P* p) {
     Fatal("P %d taken in state %u, expected idle", static_cast<int64_t>(p->id),
           static_cast<uint64_t>(idle));
   }
-  p->m = m;
+  p->m.Store(m, os::kRelaxed<"p.acquire.m">);  // a hint
   m->p = p;
   m->has_p.Store(true, os::kRelaxed<"p.acquire.hint">);  // for sysmon
   m->events.Add(Event::kAcquireP, static_cast<uint64_t>(p->id));
@@ -105,9 +105,9 @@ void AcquireP(M* m, P* p) {
 
 P* ReleaseP(M* m) {
   P* p = m->p;
-  WEFT_CHECK(p != nullptr && p->m == m);
+  WEFT_CHECK(p != nullptr);
   m->p = nullptr;
-  p->m = nullptr;
+  p->m.Store(nullptr, os::kRelaxed<"p.release.m">);  // a hint
   m->has_p.Store(false, os::kRelaxed<"p.release.hint">);  // for sysmon
   uint32_t running = Prunning;
   // Release: for the next AcquireP.

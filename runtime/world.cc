@@ -54,7 +54,7 @@ void UnlockWorld() {
 void PreemptOne(P* p) {
   // Hints, served at the next poll or switch; a stale M or G is asked in vain, and again later.
   p->preempt.Store(true, os::kRelaxed<"preempt.p">);
-  M* m = p->m;
+  M* m = p->m.Load(os::kRelaxed<"preempt.m">);
   if (m == nullptr) return;
   G* g = m->dump_curg.Load(os::kRelaxed<"preempt.g">);
   if (g != nullptr) g->stackguard0.Store(kStackPreempt, os::kRelaxed<"preempt.guard">);
@@ -169,7 +169,7 @@ void RetireP(M* m, P* p) {
   rt->stacks.Drain(&p->stacks, rt->default_stack_class, 0);
   MoveTimers(p, rt->all_ps[0]);
   if (m->p == p) m->p = nullptr;
-  p->m = nullptr;
+  p->m.Store(nullptr, os::kRelaxed<"p.retire.m">);  // a hint
   p->state.Store(Pdead, os::kRelaxed<"p.dead">);  // the world stands
 }
 
@@ -188,7 +188,7 @@ void ResizeProcs(M* m, int n) {
   rt->procs.Store(n, os::kRelease<"resize.procs">);
   if (m->p == nullptr) {
     m->p = rt->all_ps[0];
-    m->p->m = m;
+    m->p->m.Store(m, os::kRelaxed<"resize.m">);  // a hint
   }
   m->p->state.Store(Prunning, os::kRelease<"resize.own">);  // the world stands
 }
@@ -203,7 +203,7 @@ void StartWorldLocked(M* m, int procs) {
     for (int32_t i = procs - 1; i >= 0; i--) {
       P* p = rt->all_ps[i];
       if (p == m->p) continue;
-      p->m = nullptr;
+      p->m.Store(nullptr, os::kRelaxed<"start.m">);  // a hint
       // Pairs with AcquireP.
       p->state.Store(Pidle, os::kRelease<"start.idle">);
       if (p->runq.Empty()) {

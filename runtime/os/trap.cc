@@ -21,7 +21,7 @@ struct sigaction old_segv, old_bus, old_quit;
 
 size_t SignalStackBytes() {
   size_t frame = getauxval(AT_MINSIGSTKSZ);  // 0 under some emulators
-  size_t bytes = kReportBytes + (frame != 0 ? frame : size_t{MINSIGSTKSZ});
+  size_t bytes = kReportBytes + (frame != 0 ? frame : static_cast<size_t>(MINSIGSTKSZ));
   size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
   return (bytes + page - 1) & ~(page - 1);
 }
