@@ -92,6 +92,8 @@ using runtime::M;
 
 namespace {
 
+os::Atomic<uint64_t> next_chan_id{1};
+
 constexpr size_t HeaderBytes() { return (sizeof(ChanCore) + 63) & ~size_t{63}; }
 
 bool ReleaseOnPark(Goroutine*, void* c) {
@@ -157,6 +159,8 @@ ChanCore* InitChan(void* memory, size_t capacity, const ElementOps& ops) {
   c->capacity = capacity;
   c->ops = ops;
   c->trivial = ops.move == nullptr;
+  // Only the order among ids matters.
+  c->id = next_chan_id.FetchAdd(1, os::kRelaxed<"chan.id">);
   c->buffer = static_cast<char*>(memory) +
               ((HeaderBytes() + ops.alignment - 1) & ~(ops.alignment - 1));
   return c;

@@ -103,6 +103,7 @@ struct ChanCore {
   runtime::ChanWaiterList receivers;
   runtime::ChanWaiterList senders;
   char* buffer = nullptr;
+  uint64_t id = 0;  // the order in which several are locked together
   runtime::ParkLock park_lock;
 
   char* At(size_t index) { return buffer + index * ops.size; }

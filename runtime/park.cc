@@ -71,7 +71,7 @@ bool StartFromCache(P* p, G* g) {
   if (!inherits) Bump(p->schedtick);
   Bump(p->switches);
   m->curg = next;
-  m->dump_curg.Store(next, os::kRelaxed<"park.dump.next">);  // for dumps
+  m->dump_curg.Store(next, os::kRelease<"park.dump.next">);  // pairs with PreemptOne
   next->m.Store(m, os::kRelaxed<"park.m">);                  // for dumps
   next->stackguard0.Store(next->stack.lo, os::kRelaxed<"park.guard">);  // a new slice
   memcpy(m->eh_globals, next->eh_globals, sizeof(next->eh_globals));

@@ -125,7 +125,7 @@ void Execute(M* m, G* g, bool inherits_slice) {
   if (!inherits_slice) Bump(p->schedtick);
   Bump(p->switches);
   m->curg = g;
-  m->dump_curg.Store(g, os::kRelaxed<"execute.dump">);  // for dumps
+  m->dump_curg.Store(g, os::kRelease<"execute.dump">);  // pairs with PreemptOne
   g->m.Store(m, os::kRelaxed<"execute.m">);             // for dumps
   if (Rt()->debug.migrate) g->last_m = m;
   g->stackguard0.Store(g->stack.lo, os::kRelaxed<"execute.guard">);  // a new slice

@@ -20,6 +20,9 @@
 // partner, and keeps it whatever comes; if the partner that it saw is lost to somebody else by then, G
 // starts again from 1. So claims are never nested, and two selects that find each other cannot deadlock.
 // Nothing is missed: a channel that becomes ready after 2 looked at it finds G's waiter there.
+// A select that does not wait must not say that nothing was ready when at every moment something
+// was: it looks at all channels with all of them locked, in the order of their ids and those with parkable
+// locks first; only looks, so no foreign code runs there.
 // A ticket is used once: a partner or a timer that comes late finds a different number. The
 // timer's function gets the ticket as its seq. G's waiters lie on its stack; after 5 nobody holds
 // a pointer to them: they are touched under their channel's lock only, and a winner that readies
@@ -101,9 +104,11 @@ class Selection {
 
   int Run(bool block) {
     for (;;) {
+      if (!block && count_ > 1 && NoneReady()) return kNobody;
       Open();
       int won = Visit(block);
       if (won != kNone) return won;
+      if (!block && count_ > 1) continue;  // somebody was faster
       if (!block) return kNobody;
       if (lost_) return FinishEarly();
       won = ParkAndFinish();
@@ -138,6 +143,35 @@ class Selection {
       return length < chan->capacity || chan->receivers.HasOther(g_, ticket_);
     }
     return length > 0 || chan->senders.HasOther(g_, ticket_);
+  }
+
+  // With all channels locked at once.
+  bool NoneReady() {
+    ChanCore** locked =
+        static_cast<ChanCore**>(__builtin_alloca(sizeof(ChanCore*) * static_cast<size_t>(count_)));
+    int n = 0;
+    for (int i = 0; i < count_; i++) {
+      ChanCore* c = cases_[i]->chan;
+      if (c == nullptr) continue;
+      int at = n;
+      while (at > 0 && LocksBefore(c, locked[at - 1])) at--;
+      if (at > 0 && locked[at - 1] == c) continue;
+      for (int k = n; k > at; k--) locked[k] = locked[k - 1];
+      locked[at] = c;
+      n++;
+    }
+    for (int i = 0; i < n; i++) LockChan(locked[i]);
+    bool none = true;
+    for (int i = 0; i < count_ && none; i++) {
+      none = cases_[i]->chan == nullptr || !CanGoOn(cases_[i]);
+    }
+    for (int i = n - 1; i >= 0; i--) UnlockChan(locked[i]);
+    return none;
+  }
+
+  static bool LocksBefore(const ChanCore* a, const ChanCore* b) {
+    if (a->trivial != b->trivial) return !a->trivial;
+    return a->id < b->id;
   }
 
   static runtime::ChanWaiterList& QueueOf(SelectCase* c) {

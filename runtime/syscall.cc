@@ -128,7 +128,7 @@ void ExitBlocking() {
   uint32_t in_syscall = runtime::Psyscall;
   // Step 3. Acquire: what another M may have done with the P meanwhile.
   if (p->state.CompareExchange(in_syscall, runtime::Prunning, os::kAcqRel<"syscall.exit">)) {
-    p->m.Store(m, os::kRelaxed<"syscall.exit.p.m">);  // a hint
+    p->m.Store(m, os::kRelease<"syscall.exit.p.m">);  // a hint; pairs with PreemptOne
     m->p = p;
     m->has_p.Store(true, os::kRelaxed<"syscall.exit.hint">);  // for sysmon
     runtime::CasGStatus<runtime::Gsyscall, runtime::Grunning>(g);

@@ -97,7 +97,7 @@ void AcquireP(M* m, P* p) {
     Fatal("P %d taken in state %u, expected idle", static_cast<int64_t>(p->id),
           static_cast<uint64_t>(idle));
   }
-  p->m.Store(m, os::kRelaxed<"p.acquire.m">);  // a hint
+  p->m.Store(m, os::kRelease<"p.acquire.m">);  // a hint; pairs with PreemptOne
   m->p = p;
   m->has_p.Store(true, os::kRelaxed<"p.acquire.hint">);  // for sysmon
   m->events.Add(Event::kAcquireP, static_cast<uint64_t>(p->id));

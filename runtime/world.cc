@@ -54,9 +54,9 @@ void UnlockWorld() {
 void PreemptOne(P* p) {
   // Hints, served at the next poll or switch; a stale M or G is asked in vain, and again later.
   p->preempt.Store(true, os::kRelaxed<"preempt.p">);
-  M* m = p->m.Load(os::kRelaxed<"preempt.m">);
+  M* m = p->m.Load(os::kAcquire<"preempt.m">);
   if (m == nullptr) return;
-  G* g = m->dump_curg.Load(os::kRelaxed<"preempt.g">);
+  G* g = m->dump_curg.Load(os::kAcquire<"preempt.g">);
   if (g != nullptr) g->stackguard0.Store(kStackPreempt, os::kRelaxed<"preempt.guard">);
 }
 
@@ -188,7 +188,7 @@ void ResizeProcs(M* m, int n) {
   rt->procs.Store(n, os::kRelease<"resize.procs">);
   if (m->p == nullptr) {
     m->p = rt->all_ps[0];
-    m->p->m.Store(m, os::kRelaxed<"resize.m">);  // a hint
+    m->p->m.Store(m, os::kRelease<"resize.m">);  // a hint; pairs with PreemptOne
   }
   m->p->state.Store(Prunning, os::kRelease<"resize.own">);  // the world stands
 }
