@@ -120,7 +120,12 @@ std::string Address::ip() const {
 
 std::string Address::ToString() const {
   if (empty()) return "";
-  std::string text = is_ipv6() ? "[" + ip() + "]" : ip();
+  std::string text;
+  if (is_ipv6()) {
+    text.append("[").append(ip()).append("]");
+  } else {
+    text = ip();
+  }
   return text.append(":").append(std::to_string(port_));
 }
 

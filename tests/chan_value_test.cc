@@ -116,9 +116,8 @@ WEFT_TEST(ChanValue, OfSelectMovesOnlyWithItsCase) {
   // Parked, then woken through one of the cases.
   Counted c(3);
   WaitGroup group;
-  GoAndAwaitParked(group, WaitReason::kSelect, [&] {
-    EXPECT_EQ(Select(full.OnSend(&a), empty.OnSend(&c)), 1);
-  });
+  GoAndAwaitParked(group, WaitReason::kSelect,
+                   [&] { EXPECT_EQ(Select(full.OnSend(&a), empty.OnSend(&c)), 1); });
   EXPECT_EQ(empty.Receive()->value(), 3);
   group.Wait();
   EXPECT_EQ(a.value(), 1);
@@ -242,7 +241,8 @@ struct Odd {
   std::array<unsigned char, kSize> bytes;
   static Odd Of(int seed) {
     Odd odd;
-    for (size_t i = 0; i < kSize; i++) odd.bytes[i] = static_cast<unsigned char>(size_t(seed) * 31 + i);
+    for (size_t i = 0; i < kSize; i++)
+      odd.bytes[i] = static_cast<unsigned char>(size_t(seed) * 31 + i);
     return odd;
   }
   bool operator==(const Odd&) const = default;
@@ -316,6 +316,8 @@ struct Empty {
   bool operator==(const Empty&) const { return true; }
 };
 
-WEFT_TEST(ChanValue, OfAnEmptyTypeAreCounted) { SendsAndReceivesWhole<Empty>(); }
+WEFT_TEST(ChanValue, OfAnEmptyTypeAreCounted) {
+  SendsAndReceivesWhole<Empty>();
+}
 
 }  // namespace

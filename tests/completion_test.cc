@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "runtime/g.h"
 #include "tests/fixture.h"
+#include "tests/racing.h"
 #include "weft/chan.h"
 #include "weft/context.h"
 #include "weft/go.h"
@@ -27,6 +28,7 @@ using weft::Mutex;
 using weft::MutexLock;
 using weft::WaitGroup;
 using weft::WaitReason;
+using weft::testing::Race;
 
 // Returns once `g` is parked for `reason`.
 void AwaitParked(Goroutine* g, WaitReason reason) {
@@ -122,17 +124,36 @@ WEFT_TEST(Completion, WaitEndsWithItsContextAndLeavesTheValue) {
   EXPECT_EQ(*completion.Wait(ctx), 5) << "a value that is there is better than a cancellation";
 }
 
-WEFT_TEST(Completion, CancelAndSetMayRace) {
-  for (int round = 0; round < 300; round++) {
+WEFT_TEST(Completion, SetMayRaceWithWait) {
+  for (int round = 0; round < 5000; round++) {
+    Completion<int> completion;
+    Race(
+        round, [&] { completion.Set(round); },
+        [&] { EXPECT_EQ(completion.Wait().value(), round); });
+  }
+}
+
+WEFT_TEST(Completion, CancelMayRaceWithWait) {
+  for (int round = 0; round < 5000; round++) {
+    Completion<int> completion;
+    CancelContext ctx = Context::WithCancel(Context::Background());
+    Race(
+        round, [&] { ctx.Cancel(); },
+        [&] { EXPECT_TRUE(absl::IsCancelled(completion.Wait(ctx).status())); });
+  }
+}
+
+WEFT_TEST(Completion, CancelMayRaceWithSet) {
+  for (int round = 0; round < 1000; round++) {
     Completion<int> completion;
     CancelContext ctx = Context::WithCancel(Context::Background());
     WaitGroup group;
-    group.Go([&] { ctx.Cancel(); });
-    group.Go([&] { completion.Set(1); });
     group.Go([&] {
       absl::StatusOr<int> value = completion.Wait(ctx);
       EXPECT_TRUE(value.ok() || absl::IsCancelled(value.status()));
     });
+    Race(
+        round, [&] { ctx.Cancel(); }, [&] { completion.Set(1); });
     group.Wait();
   }
 }

@@ -2,6 +2,7 @@
 // counterpart.
 #include "weft/context.h"
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -11,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "tests/fixture.h"
+#include "tests/racing.h"
 #include "weft/chan.h"
 #include "weft/go.h"
 #include "weft/runtime.h"
@@ -25,6 +27,7 @@ using weft::Context;
 using weft::ContextCallback;
 using weft::CurrentContext;
 using weft::WaitGroup;
+using weft::testing::Race;
 
 constexpr absl::Duration kLong = absl::Hours(1000);
 
@@ -269,6 +272,15 @@ WEFT_TEST(Context, CancelMayRaceWithDerivingAndDropping) {
   }
 }
 
+WEFT_TEST(Context, DroppingAChildMayRaceWithItsParentsCancel) {
+  for (int round = 0; round < 5000; round++) {
+    CancelContext parent = Context::WithCancel(Context::Background());
+    Context child = Context::WithCancel(Context::WithCancel(parent));
+    Race(
+        round, [&] { parent.Cancel(); }, [&] { child = Context(); });
+  }
+}
+
 WEFT_TEST(Context, DeadlinesMayPassWhileTheyAreCancelledAndDropped) {
   for (int i = 0; i < 2000; i++) {
     CancelContext ctx =
@@ -380,6 +392,42 @@ WEFT_TEST(ContextCallback, RemoveWaitsForACallThatIsUnderWay) {
     }
     group.Go([&] { ctx.Cancel(); });
     group.Wait();
+  }
+}
+
+WEFT_TEST(ContextCallback, IsCalledOrRefusedWhenAddingRacesWithCancel) {
+  for (int round = 0; round < 5000; round++) {
+    CancelContext ctx = Context::WithCancel(Context::Background());
+    Counting callback;
+    bool added = false;
+    Race(
+        round, [&] { ctx.Cancel(); }, [&] { added = ctx.AddCallback(&callback); });
+    ASSERT_EQ(callback.calls, added ? 1 : 0);
+  }
+}
+
+// The callback's memory goes as soon as Remove returns.
+WEFT_TEST(ContextCallback, RemoveMayRaceWithTheCall) {
+  struct Slow : ContextCallback {
+    Slow()
+        : ContextCallback([](ContextCallback* self) {
+            Slow* slow = static_cast<Slow*>(self);
+            slow->running = true;
+            for (int i = 0; i < 50; i++) slow->running.load();
+            slow->running = false;
+          }) {}
+    std::atomic<bool> running = false;
+  };
+  for (int round = 0; round < 5000; round++) {
+    CancelContext ctx = Context::WithCancel(Context::Background());
+    Slow callback;
+    ASSERT_TRUE(ctx.AddCallback(&callback));
+    Race(
+        round, [&] { ctx.Cancel(); },
+        [&] {
+          callback.Remove();
+          EXPECT_FALSE(callback.running);
+        });
   }
 }
 

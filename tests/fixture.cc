@@ -169,7 +169,7 @@ bool RegisterRuntimeTests(const char* suite, const char* name, bool pollers, con
   return true;
 }
 
-int RunFatal(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
+int RunToDeath(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
   const rlimit none{0, 0};
   setrlimit(RLIMIT_CORE, &none);
   alarm(kTestSeconds);

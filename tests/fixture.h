@@ -56,8 +56,18 @@ using MakeTest = RuntimeTest* (*)(const RuntimeTest::Setup& setup);
 bool RegisterRuntimeTests(const char* suite, const char* name, bool pollers, const char* file,
                           int line, MakeTest make);
 
-// Runs `fn` for a death test: the fatal error is expected, no core is wanted of it.
-int RunFatal(const RuntimeOptions& options, void (*fn)(void*), void* arg);
+// The parts of EXPECT_FATAL: what runs in the forked process, and what its message must match.
+int RunToDeath(const RuntimeOptions& options, void (*fn)(void*), void* arg);
+
+template <class F, class R>
+int RunFatal(const RuntimeOptions& options, F fn, const R&) {
+  return RunToDeath(
+      options, [](void* arg) { (*static_cast<F*>(arg))(); }, static_cast<void*>(&fn));
+}
+template <class F, class R>
+R FatalRegex(const RuntimeOptions&, F, R regex) {
+  return regex;
+}
 
 }  // namespace weft::testing
 
@@ -81,19 +91,14 @@ int RunFatal(const RuntimeOptions& options, void (*fn)(void*), void* arg);
 #define WEFT_TEST_POLLERS(suite, name) WEFT_TEST_IMPL(suite, name, true)
 
 // EXPECT_FATAL(fn, regex): `fn()` as the first goroutine of a runtime ends the process by SIGABRT
-// with a message on stderr that matches `regex` (POSIX extended). For plain TEST()s, which run
-// outside of a runtime: the process is forked. EXPECT_FATAL_WITH takes RuntimeOptions first.
+// with a message on stderr that matches `regex` (POSIX extended, or a matcher). For plain TEST()s,
+// which run outside of a runtime: the process is forked. EXPECT_FATAL_WITH takes RuntimeOptions
+// first.
 //
 //     TEST(Deadlock, IsFatal) {
 //       EXPECT_FATAL([] { weft::Select(); }, "all goroutines are asleep - deadlock!");
 //     }
-#define EXPECT_FATAL_WITH(options, fn, regex)                                            \
-  EXPECT_EXIT(                                                                           \
-      {                                                                                  \
-        auto weft_fatal_fn = fn;                                                         \
-        ::weft::testing::RunFatal(                                                       \
-            options, [](void* arg) { (*static_cast<decltype(weft_fatal_fn)*>(arg))(); }, \
-            &weft_fatal_fn);                                                             \
-      },                                                                                 \
-      ::testing::KilledBySignal(SIGABRT), regex)
-#define EXPECT_FATAL(fn, regex) EXPECT_FATAL_WITH(::weft::RuntimeOptions{}, fn, regex)
+#define EXPECT_FATAL(...) EXPECT_FATAL_WITH(::weft::RuntimeOptions{}, __VA_ARGS__)
+#define EXPECT_FATAL_WITH(...)                                                            \
+  EXPECT_EXIT(::weft::testing::RunFatal(__VA_ARGS__), ::testing::KilledBySignal(SIGABRT), \
+              ::weft::testing::FatalRegex(__VA_ARGS__))

@@ -141,9 +141,11 @@ WEFT_TEST(Mutex, IsLockableByTheStandardLibrary) {
 WEFT_TEST(Mutex, MayBeUnlockedByAnotherGoroutine) {
   Mutex mutex;
   mutex.Lock();
-  weft::Go([&] { mutex.Unlock(); });
+  WaitGroup group;
+  group.Go([&] { mutex.Unlock(); });
   mutex.Lock();
   mutex.Unlock();
+  group.Wait();
 }
 
 WEFT_TEST(Mutex, ServesWaitersInTheOrderOfTheirComing) {
@@ -199,7 +201,7 @@ WEFT_TEST(Mutex, IsHandedToAWaiterThatWasOvertakenForAMillisecond) {
   bool served = false;
   mutex.Lock();
   Chan<bool> finished;
-  GoAndAwaitParked(WaitReason::kMutexLock, [&] {
+  GoAndAwaitParked(WaitReason::kMutexLock, [&, finished]() mutable {
     mutex.Lock();
     served = true;
     mutex.Unlock();

@@ -143,7 +143,7 @@ WEFT_TEST_POLLERS(NetClose, RacesWithReadersAndWriters) {
         }
       });
       all.Go([&, i] {
-        for (int j = 0; j < (round * 7 + i) % 50; j++) Yield();
+        for (int j = 0; j < (round * 7 + i) % 8; j++) Yield();
         pair.client.Close();
       });
     }

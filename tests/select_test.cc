@@ -86,7 +86,8 @@ WEFT_TEST(Select, TrySelectSeesACloseAndAValueAtOneMoment) {
 template <size_t... kNever>
 int TryOverMany(Chan<int>& first, Chan<int>& never, Chan<int>& second,
                 std::index_sequence<kNever...>) {
-  return TrySelect(first.OnReceive(nullptr), (static_cast<void>(kNever), never.OnReceive(nullptr))...,
+  return TrySelect(first.OnReceive(nullptr),
+                   (static_cast<void>(kNever), never.OnReceive(nullptr))...,
                    second.OnReceive(nullptr));
 }
 
@@ -346,7 +347,8 @@ WEFT_TEST(SelectTimeout, TheEarliestOfSeveralCounts) {
 WEFT_TEST(SelectTimeout, IsTakenBackWhenAnotherCaseWins) {
   Chan<int> chan;
   WaitGroup group;
-  for (absl::Duration d : {absl::Hours(1), absl::Hours(24) * 365 * 1000, absl::InfiniteDuration()}) {
+  for (absl::Duration d :
+       {absl::Hours(1), absl::Hours(24) * 365 * 1000, absl::InfiniteDuration()}) {
     GoAndAwaitParked(group, WaitReason::kSelect, [&] {
       std::optional<int> in;
       EXPECT_EQ(Select(weft::After(d), chan.OnReceive(&in)), 1);

@@ -11,6 +11,7 @@
 #include "absl/status/status.h"
 #include "runtime/g.h"
 #include "tests/fixture.h"
+#include "tests/racing.h"
 #include "weft/chan.h"
 #include "weft/cond.h"
 #include "weft/context.h"
@@ -23,6 +24,7 @@
 
 namespace {
 
+using weft::CancelContext;
 using weft::Chan;
 using weft::Cond;
 using weft::Context;
@@ -32,6 +34,7 @@ using weft::MutexLock;
 using weft::Once;
 using weft::WaitGroup;
 using weft::WaitReason;
+using weft::testing::Race;
 
 constinit Mutex global_mutex;
 constinit WaitGroup global_group;
@@ -239,7 +242,7 @@ WEFT_TEST(Cond, LaterWaitersDoNotStealABroadcast) {
 WEFT_TEST(Cond, WaitEndsWithItsContext) {
   Mutex mutex;
   Cond cond;
-  weft::CancelContext ctx = Context::WithCancel(Context::Background());
+  CancelContext ctx = Context::WithCancel(Context::Background());
   absl::Status status;
   Chan<bool> finished;
   GoAndAwaitParked(WaitReason::kCondWait, [&, finished]() mutable {
@@ -261,34 +264,34 @@ WEFT_TEST(Cond, WaitEndsWithItsContext) {
                   .ok());
 }
 
-// Signals and cancellations race; whoever was not cancelled must get a signal.
+// One of two waiters is cancelled while one signal comes: it must end one of the two waits, or the
+// other waiter would wait for ever.
 WEFT_TEST(Cond, ASignalIsNotSpentOnACancelledWait) {
-  for (int round = 0; round < 300; round++) {
+  for (int round = 0; round < 2000; round++) {
     Mutex mutex;
     Cond cond;
-    weft::CancelContext ctx = Context::WithCancel(Context::Background());
+    CancelContext ctx = Context::WithCancel(Context::Background());
     int signalled = 0;
     WaitGroup group;
     for (int i = 0; i < 2; i++) {
       group.Add(1);
       GoAndAwaitParked(WaitReason::kCondWait, [&, i] {
         mutex.Lock();
-        const absl::Status status = cond.Wait(mutex, i == 0 ? ctx : Context::Background());
-        if (status.ok()) signalled++;
+        if (cond.Wait(mutex, i == 0 ? ctx : Context::Background()).ok()) signalled++;
         mutex.Unlock();
         group.Done();
       });
     }
-    group.Go([&] { ctx.Cancel(); });
-    group.Go([&] { cond.Signal(); });
-    if (round % 2 == 0) weft::Yield();
-    // The first waiter either took the signal or left it to the second.
-    mutex.Lock();
-    mutex.Unlock();
+    Race(
+        round, [&] { ctx.Cancel(); }, [&] { cond.Signal(); });
+    for (;;) {
+      MutexLock lock(mutex);
+      if (signalled > 0) break;
+      weft::Yield();
+    }
     cond.Signal();
     group.Wait();
-    EXPECT_GE(signalled, 1);
-    EXPECT_LE(signalled, 2);
+    ASSERT_LE(signalled, 2);
   }
 }
 
@@ -328,6 +331,7 @@ WEFT_TEST(WaitGroup, IsABarrierAndCanBeUsedAgain) {
       });
     }
     first.Wait();
+    first.Wait();
     for (int i = 0; i < kGoroutines; i++) {
       EXPECT_EQ(exited.TryReceive(), std::nullopt) << "released too soon";
       second.Done();
@@ -354,6 +358,24 @@ WEFT_TEST(WaitGroup, WaitSeesWhatWasDoneBeforeDoneAndMayDestroyTheGroup) {
     ASSERT_EQ(a + b, 2) << "woken without cause";
     std::memset(static_cast<void*>(&group), 0x5a, sizeof(group));
     new (&group) std::optional<WaitGroup>();
+  }
+}
+
+WEFT_TEST(WaitGroup, TheLastDoneMayRaceWithWait) {
+  for (int round = 0; round < 5000; round++) {
+    WaitGroup group;
+    bool done = false;
+    group.Add(1);
+    Race(
+        round,
+        [&] {
+          done = true;
+          group.Done();
+        },
+        [&] {
+          group.Wait();
+          EXPECT_TRUE(done);
+        });
   }
 }
 
@@ -412,6 +434,18 @@ WEFT_TEST(Once, RunsOnceAndAllOthersWaitForIt) {
     }
     group.Wait();
     ASSERT_EQ(value, 1);
+  }
+}
+
+WEFT_TEST(Once, TwoMayComeAtOnce) {
+  for (int round = 0; round < 5000; round++) {
+    Once once;
+    int value = 0;
+    const auto come = [&] {
+      once.Do([&] { value++; });
+      EXPECT_EQ(value, 1);
+    };
+    Race(round, come, come);
   }
 }
 
