@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "runtime/fatal.h"
 #include "runtime/os/signal.h"
 #include "runtime/os/socket.h"
 #include "runtime/sched.h"
@@ -225,6 +226,7 @@ Outcome Fd::ShutdownWrite() {
 
 bool Fd::Close() {
   if (!mutex_.Close()) return false;
+  if (runtime::Rt() == nullptr) runtime::Fatal("a net::Conn or net::Listener outlived its runtime");
   netpoll::Evict(desc_);
   if (mutex_.Unreference()) Free();
   return true;

@@ -7,7 +7,8 @@
 // Reads ask the netpoller first: Wait consumes one report of readiness, then one read follows.
 // A read that filled its buffer may have left more and puts the report back; a shorter one has
 // emptied the socket, and the next byte brings a new report. So a message costs one read, not
-// one and an EAGAIN. Writes try first: a socket is writable most of the time, and only one that
+// one and an EAGAIN. (TCP's urgent mark cuts a read short too; who sends one waits until he sends
+// more.) Writes try first: a socket is writable most of the time, and only one that
 // took less than it was given is waited for.
 #pragma once
 

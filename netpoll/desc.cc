@@ -3,7 +3,8 @@
 // Actors: the waiter W, a goroutine, one a mode at a time (net/ sees to it); reporters R: Ms that
 // reap a ring or the shared set, also while the world is stopped; timers T of the deadlines; the
 // closer C.
-//   Wait:   1. looks at `flags` for closing and expired, 2. takes a report: word kReady -> kNil; done;
+//   Wait:   1. looks at `flags` for closing and expired, 2. takes a report: word kReady -> kNil;
+//   done;
 //           3. registers the descriptor, at the first wait; 4. word kNil -> kParking; 5. looks at
 //           flags again; 6. parks; once parked: kParking -> its G. That fails: a report came.
 //           7. awake, or back from 5: kParking -> kNil if it is still that; from 1.
@@ -11,13 +12,13 @@
 //           up.
 //   T, C:   set their bit in flags, then word kParking or G -> kNil, and ready the G: a wait under
 //           way ends, and finds the bit at 1.
-// No report is lost: R acts on the word alone, by CAS. No flag is missed: T and C set the flag, then
-// (seq_cst) act on the word; W sets the word (4), then (seq_cst) reads the flags (5). If W does not see the
-// flag at 5, its word is there for T or C to find.
-// A report for nothing makes W's caller try in vain: never wrong.
-// Edges. Both pollers report changes only, so a caller that got less than it asked for may wait without
-// trying again; but an end of stream that came with the last bytes is no change any more. So a
-// hang-up is kept (kHungUp): waits in that mode return at once from then on.
+// No report is lost: R acts on the word alone, by CAS. No flag is missed: T and C set the flag,
+// then (seq_cst) act on the word; W sets the word (4), then (seq_cst) reads the flags (5). If W
+// does not see the flag at 5, its word is there for T or C to find. A report for nothing makes W's
+// caller try in vain: never wrong. Edges. Both pollers report changes only, so a caller that got
+// less than it asked for may wait without trying again; but an end of stream that came with the
+// last bytes is no change any more. So a hang-up is kept (kHungUp): waits in that mode return at
+// once from then on.
 #include "netpoll/desc.h"
 
 #include "netpoll/pollers.h"
@@ -34,7 +35,9 @@ using runtime::M;
 
 namespace {
 
-int Index(Mode mode) { return static_cast<int>(mode); }
+int Index(Mode mode) {
+  return static_cast<int>(mode);
+}
 
 Result Verdict(uint32_t flags, Mode mode) {
   if ((flags & kClosing) != 0) return Result::kClosing;
@@ -97,8 +100,12 @@ void Expire(Desc* d, Mode mode, uintptr_t seq) {
   ReadyOne(Unblock(d, mode, false));
 }
 
-void ExpireRead(void* d, uintptr_t seq) { Expire(static_cast<Desc*>(d), Mode::kRead, seq); }
-void ExpireWrite(void* d, uintptr_t seq) { Expire(static_cast<Desc*>(d), Mode::kWrite, seq); }
+void ExpireRead(void* d, uintptr_t seq) {
+  Expire(static_cast<Desc*>(d), Mode::kRead, seq);
+}
+void ExpireWrite(void* d, uintptr_t seq) {
+  Expire(static_cast<Desc*>(d), Mode::kWrite, seq);
+}
 
 }  // namespace
 

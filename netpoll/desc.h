@@ -22,24 +22,25 @@ inline constexpr uint32_t kClosing = 1;
 inline constexpr uint32_t kExpired = 2;  // << mode
 inline constexpr uint32_t kHungUp = 8;   // << mode: readiness that lasts
 
-// Rules of access: [a] atomic   [l] under `lock`   [c] constant while open   [r] under the ring's lock
+// Rules of access: [a] atomic   [l] under `lock`   [c] constant while open   [r] under the ring's
+// lock
 struct alignas(64) Desc {
-  os::Atomic<uintptr_t> word[2];          // [a] by mode
-  os::Atomic<uint32_t> flags{0};          // [a]
-  os::Atomic<uint32_t> generation{0};     // [a] of this use of the struct; the closer bumps it
-  int fd = -1;                            // [c]
-  Kind kind = Kind::kStream;              // [c]
-  os::Atomic<bool> registered{false};     // [a] the kernel knows it; written under lock
-  bool in_shared = false;                 // [l] in the shared set
-  bool was_in_ring = false;               // [l] a ring's poll may still refer to the file
-  int error = 0;                          // [l] -errno of a refused registration
-  os::Atomic<Ring*> ring{nullptr};        // [r] writes: whose list it is in
-  Desc* ring_next = nullptr;              // [r]
-  Desc* ring_prev = nullptr;              // [r]
-  Desc* free_next = nullptr;              // in the pool: under its lock
+  os::Atomic<uintptr_t> word[2];       // [a] by mode
+  os::Atomic<uint32_t> flags{0};       // [a]
+  os::Atomic<uint32_t> generation{0};  // [a] of this use of the struct; the closer bumps it
+  int fd = -1;                         // [c]
+  Kind kind = Kind::kStream;           // [c]
+  os::Atomic<bool> registered{false};  // [a] the kernel knows it; written under lock
+  bool in_shared = false;              // [l] in the shared set
+  bool was_in_ring = false;            // [l] a ring's poll may still refer to the file
+  int error = 0;                       // [l] -errno of a refused registration
+  os::Atomic<Ring*> ring{nullptr};     // [r] writes: whose list it is in
+  Desc* ring_next = nullptr;           // [r]
+  Desc* ring_prev = nullptr;           // [r]
+  Desc* free_next = nullptr;           // in the pool: under its lock
   runtime::Lock lock{runtime::LockRank::kNetDesc};
-  uintptr_t seq[2] = {0, 0};              // [l] of the deadline in force
-  runtime::Timer timer[2];                // [l]
+  uintptr_t seq[2] = {0, 0};  // [l] of the deadline in force
+  runtime::Timer timer[2];    // [l]
 
   // What the kernel is given to name this use of the struct: 64-byte alignment leaves 6 bits
   // below, the address space 16 above. A report for an earlier use differs, for 4 million uses.

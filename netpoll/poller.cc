@@ -139,6 +139,8 @@ constexpr runtime::Poller kPoller = {Poll, ChooseSleep, Sleep, DoneSleeping,
 
 }  // namespace
 
-const runtime::Poller* ThePoller() { return &kPoller; }
+const runtime::Poller* ThePoller() {
+  return &kPoller;
+}
 
 }  // namespace weft::netpoll

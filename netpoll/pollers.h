@@ -1,5 +1,5 @@
-// The netpoller's parts to each other: the state of one runtime's netpoller, its rings and its shared
-// set.
+// The netpoller's parts to each other: the state of one runtime's netpoller, its rings and its
+// shared set.
 #pragma once
 
 #include <cstdint>
@@ -15,20 +15,21 @@ namespace weft::netpoll {
 inline constexpr int kRingsPerP = 4;
 inline constexpr int kMaxRings = 4096;
 
-// One M's ring. Rules of access: [t] the owner's thread   [l] under lock   [a] atomic   [c] constant
+// One M's ring. Rules of access: [t] the owner's thread   [l] under lock   [a] atomic   [c]
+// constant
 struct Ring {
-  os::Uring uring;                       // [t]
-  runtime::M* owner = nullptr;           // [c] while open
-  int wake_fd = -1;                      // [c] an eventfd that the ring polls
+  os::Uring uring;              // [t]
+  runtime::M* owner = nullptr;  // [c] while open
+  int wake_fd = -1;             // [c] an eventfd that the ring polls
   runtime::Lock lock{runtime::LockRank::kRing};
-  Desc* descs = nullptr;                 // [l] those that it polls
-  Desc* closing = nullptr;               // [l] closed by other Ms: their polls are to be removed
-  os::Atomic<bool> has_closing{false};   // [a] a hint for `closing`
-  os::Atomic<int32_t> count{0};          // [l] writes: length of descs
-  os::Atomic<bool> moved{false};         // [a] its polls are to be removed, by the owner
-  os::Atomic<uint32_t> entered{0};       // [t] writes: how often it was entered
-  os::Atomic<bool> asleep{false};        // [t] writes: the owner sleeps in it
-  os::Atomic<bool> unsubmitted{false};   // [t] writes: polls the kernel has not seen
+  Desc* descs = nullptr;                // [l] those that it polls
+  Desc* closing = nullptr;              // [l] closed by other Ms: their polls are to be removed
+  os::Atomic<bool> has_closing{false};  // [a] a hint for `closing`
+  os::Atomic<int32_t> count{0};         // [l] writes: length of descs
+  os::Atomic<bool> moved{false};        // [a] its polls are to be removed, by the owner
+  os::Atomic<uint32_t> entered{0};      // [t] writes: how often it was entered
+  os::Atomic<bool> asleep{false};       // [t] writes: the owner sleeps in it
+  os::Atomic<bool> unsubmitted{false};  // [t] writes: polls the kernel has not seen
   // sysmon's notes
   uint32_t seen_entered = 0;
   int64_t waiting_since = 0;
@@ -36,22 +37,24 @@ struct Ring {
 
 // One runtime's netpoller.
 struct Netpoll {
-  bool use_rings = false;                        // [c]
-  int refused = 0;                               // [c] why not: -errno, 0: not wanted
-  os::Epoll shared;                              // any thread
-  int shared_wake_fd = -1;                       // [c]
-  os::Atomic<int32_t> shared_count{0};           // [a] descriptors in it
+  bool use_rings = false;                           // [c]
+  int refused = 0;                                  // [c] why not: -errno, 0: not wanted
+  os::Epoll shared;                                 // any thread
+  int shared_wake_fd = -1;                          // [c]
+  os::Atomic<int32_t> shared_count{0};              // [a] descriptors in it
   os::Atomic<runtime::M*> shared_watcher{nullptr};  // [a] the M that sleeps in it
-  os::Atomic<uint32_t> shared_reads{0};          // [a] how often it was read, about
-  uint32_t seen_reads = 0;                       // sysmon's
-  int64_t seen_reads_when = 0;                   // sysmon's
-  os::Atomic<int32_t> desc_count{0};             // [a] open descriptors
+  os::Atomic<uint32_t> shared_reads{0};             // [a] how often it was read, about
+  uint32_t seen_reads = 0;                          // sysmon's
+  int64_t seen_reads_when = 0;                      // sysmon's
+  os::Atomic<int32_t> desc_count{0};                // [a] open descriptors
   runtime::Lock pool_lock{runtime::LockRank::kRing};
-  Desc* pool = nullptr;                          // [pool_lock]
-  os::Atomic<Ring*> rings[kMaxRings] = {};       // [a] those that are open
+  Desc* pool = nullptr;                     // [pool_lock]
+  os::Atomic<Ring*> rings[kMaxRings] = {};  // [a] those that are open
 };
 extern Netpoll* the_netpoll;
-inline Netpoll* Np() { return the_netpoll; }
+inline Netpoll* Np() {
+  return the_netpoll;
+}
 
 // ---- desc pool (registry.cc) ----
 Desc* AllocateDesc();

@@ -10,12 +10,13 @@
 //   2. M reaps when it enters. A report names a use of a descriptor (Desc::Token); one for a
 //      former use is dropped. A multishot that has ended is added again.
 //   3. Close on M: the poll is removed and the ring entered, so the kernel has let go of the file
-//      before it is closed. Close elsewhere: the descriptor goes to the ring's `closing` list; the owner is
-//      woken if it sleeps, removes the poll and frees the descriptor. Until then no new use gets it.
+//      before it is closed. Close elsewhere: the descriptor goes to the ring's `closing` list; the
+//      owner is woken if it sleeps, removes the poll and frees the descriptor. Until then no new
+//      use gets it.
 //   4. sysmon sees a ring that waits (readable, or with unsubmitted polls) and that its owner has
-//      not entered since the last look, 100 us ago or more, while an idle P or another M could serve it: it moves all its
-//      descriptors to the shared set, for good: one epoll_ctl each. The polls stay until the owner comes
-//      back and removes them; reports from both are harmless.
+//      not entered since the last look, 100 us ago or more, while an idle P or another M could
+//      serve it: it moves all its descriptors to the shared set, for good: one epoll_ctl each. The
+//      polls stay until the owner comes back and removes them; reports from both are harmless.
 //   5. An owner that wakes again and again in its ring without finding a P (its connections'
 //      goroutines run elsewhere) moves them too (poller.cc).
 // Who decides between 3 and 4: the ring's lock. A descriptor is in one ring's list or in none.
@@ -94,7 +95,7 @@ Ring* OpenRing(M* m) {
   AddOwnPolls(r);
   EnterRing(r);
   r->uring.ActivatePolling();
-  m->ring.Store(r, os::kRelaxed<"ring.own">);  // the owner's own word
+  m->ring.Store(r, os::kRelaxed<"ring.own">);                              // the owner's own word
   runtime::Rt()->netpoll_rings.FetchAdd(1, os::kRelaxed<"ring.counter">);  // a counter
   for (os::Atomic<Ring*>& entry : np->rings) {
     Ring* none = nullptr;
@@ -112,7 +113,8 @@ void ServeRequests(Ring* r) {
     EnterRing(r);
     AddOwnPolls(r);
   }
-  if (!r->has_closing.Load(os::kAcquire<"ring.closing.look">)) return;  // a hint, again at the next enter
+  if (!r->has_closing.Load(os::kAcquire<"ring.closing.look">))
+    return;  // a hint, again at the next enter
   Desc* list = nullptr;
   {
     runtime::LockGuard guard(r->lock);
@@ -169,7 +171,7 @@ Ring* RingOf(M* m) {
   // The owner's own word.
   if (void* r = m->ring.Load(os::kRelaxed<"ring.of">); r != nullptr) return static_cast<Ring*>(r);
   if (m->lockedg.Load(os::kRelaxed<"ring.of.locked">) != nullptr) return nullptr;  // own word
-  int32_t procs = runtime::Rt()->procs.Load(os::kRelaxed<"ring.procs">);  // a bound
+  int32_t procs = runtime::Rt()->procs.Load(os::kRelaxed<"ring.procs">);           // a bound
   int32_t most = procs * kRingsPerP < kMaxRings ? procs * kRingsPerP : kMaxRings;
   // A bound: it may be passed by a few that open at once.
   uint64_t open = runtime::Rt()->netpoll_rings.Load(os::kRelaxed<"ring.limit">);
@@ -191,8 +193,8 @@ bool AddToRing(Ring* r, Desc* d) {
 void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, GQueue* out) {
   ServeRequests(r);
   if (sleep) {
-    runtime::Bump(r->entered);  // as in EnterRing
-    r->asleep.Store(true, os::kRelaxed<"ring.asleep">);  // for sysmon
+    runtime::Bump(r->entered);                                       // as in EnterRing
+    r->asleep.Store(true, os::kRelaxed<"ring.asleep">);              // for sysmon
     r->unsubmitted.Store(false, os::kRelaxed<"ring.sleep.submit">);  // for sysmon
     int error = r->uring.EnterAndWait(timeout_ns);
     r->asleep.Store(false, os::kRelaxed<"ring.awake">);  // for sysmon

@@ -74,7 +74,9 @@ void Close(runtime::Runtime*) {
 
 }  // namespace
 
-bool UsesRings() { return Np() != nullptr && Np()->use_rings; }
+bool UsesRings() {
+  return Np() != nullptr && Np()->use_rings;
+}
 
 void Run(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
   wanted_netpoll = options.netpoll;

@@ -8,8 +8,8 @@
 // (park.cc), so that whoever finds it in the queue may ready it.
 // Receive, when senders wait: the buffer is full (or there is none): the receiver takes the
 // oldest, and the first sender's value takes its place at the other end. Order is kept.
-// Who takes a waiter from a queue writes the result into it, then readies its goroutine after it has let go of
-// the lock; the waiter lies on the goroutine's stack and is not touched after that.
+// Who takes a waiter from a queue writes the result into it, then readies its goroutine after it
+// has let go of the lock; the waiter lies on the goroutine's stack and is not touched after that.
 // Close: takes every waiter out of both queues, with ok = false.
 //
 // Elements that are not trivially copyable move by their own constructors: foreign code, which
@@ -94,7 +94,9 @@ namespace {
 
 os::Atomic<uint64_t> next_chan_id{1};
 
-constexpr size_t HeaderBytes() { return (sizeof(ChanCore) + 63) & ~size_t{63}; }
+constexpr size_t HeaderBytes() {
+  return (sizeof(ChanCore) + 63) & ~size_t{63};
+}
 
 bool ReleaseOnPark(Goroutine*, void* c) {
   static_cast<ChanCore*>(c)->lock.Release();
@@ -106,8 +108,8 @@ bool ReleaseForeignOnPark(Goroutine*, void* c) {
   return true;
 }
 
-// Who took `w` from a queue has moved its value: the goroutine that waits is to be readied when it is
-// parked for it (else it is on its way and finds out itself).
+// Who took `w` from a queue has moved its value: the goroutine that waits is to be readied when it
+// is parked for it (else it is on its way and finds out itself).
 [[gnu::always_inline]] inline void Won(ChanWaiter* w, bool ok, Goroutine** wake) {
   w->ok = ok;
   if (!w->needs_ready) return;
@@ -161,8 +163,8 @@ ChanCore* InitChan(void* memory, size_t capacity, const ElementOps& ops) {
   c->trivial = ops.move == nullptr;
   // Only the order among ids matters.
   c->id = next_chan_id.FetchAdd(1, os::kRelaxed<"chan.id">);
-  c->buffer = static_cast<char*>(memory) +
-              ((HeaderBytes() + ops.alignment - 1) & ~(ops.alignment - 1));
+  c->buffer =
+      static_cast<char*>(memory) + ((HeaderBytes() + ops.alignment - 1) & ~(ops.alignment - 1));
   return c;
 }
 
@@ -382,6 +384,8 @@ size_t ChanLength(const ChanCore* c) {
   return c == nullptr ? 0 : c->count.Load(os::kRelaxed<"chan.length">);
 }
 
-size_t ChanCapacity(const ChanCore* c) { return c == nullptr ? 0 : c->capacity; }
+size_t ChanCapacity(const ChanCore* c) {
+  return c == nullptr ? 0 : c->capacity;
+}
 
 }  // namespace weft::internal

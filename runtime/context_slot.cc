@@ -4,7 +4,11 @@
 
 namespace weft::runtime {
 
-void* CurrentContextSlot() { return Current()->context_slot; }
-void SetCurrentContextSlot(void* slot) { Current()->context_slot = slot; }
+void* CurrentContextSlot() {
+  return Current()->context_slot;
+}
+void SetCurrentContextSlot(void* slot) {
+  Current()->context_slot = slot;
+}
 
 }  // namespace weft::runtime

@@ -39,7 +39,8 @@ void CheckDeadlockLocked(M* m) {
   // All under the lock, or written by Ms that are asleep.
   if (rt->exiting.Load(os::kRelaxed<"deadlock.exiting">) != 0) return;
   if (rt->stop_wanted.Load(os::kRelaxed<"deadlock.stop">) != 0) return;
-  if (rt->external_wakers.Load(os::kAcquire<"deadlock.external">) != 0) return;  // pairs with its add
+  if (rt->external_wakers.Load(os::kAcquire<"deadlock.external">) != 0)
+    return;  // pairs with its add
   if (!rt->global_queue.empty() || EarliestTimer() != 0) return;
   M* first = rt->all_ms.Load(os::kRelaxed<"deadlock.all_ms">);  // under the lock
   for (M* other = first; other != nullptr; other = other->all_next) {

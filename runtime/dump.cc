@@ -77,7 +77,9 @@ void PrintOne(Printer* out, G* g) {
 
 }  // namespace
 
-void PrintGoroutine(Printer* out, const G* g) { PrintOne(out, const_cast<G*>(g)); }
+void PrintGoroutine(Printer* out, const G* g) {
+  PrintOne(out, const_cast<G*>(g));
+}
 
 void DumpAll(int fd) {
   Runtime* rt = Rt();
@@ -89,8 +91,8 @@ void DumpAll(int fd) {
   M* m = GetM();
   if (m != nullptr) m->locks++;
   {
-    // Waiting here means that another dump runs; locks of lower rank may be held by a fatal report's
-    // thread, never by this one when it comes through the API.
+    // Waiting here means that another dump runs; locks of lower rank may be held by a fatal
+    // report's thread, never by this one when it comes through the API.
     bool locked = dump_lock.TryAcquire();
     GSlab* slab = rt->slabs;
     for (; slab != nullptr; slab = slab->next) {
@@ -114,6 +116,8 @@ const char* CurrentExceptionType() {
 
 namespace weft {
 
-void DumpGoroutines(int fd) { runtime::DumpAll(fd); }
+void DumpGoroutines(int fd) {
+  runtime::DumpAll(fd);
+}
 
 }  // namespace weft

@@ -8,23 +8,23 @@
 
 namespace weft::runtime {
 
-#define WEFT_EVENTS(E)      \
-  E(kNone, "-")             \
-  E(kExecute, "execute")    \
-  E(kIdle, "idle")          \
-  E(kSleep, "sleep")        \
-  E(kWoken, "woken")        \
-  E(kAcquireP, "acquire P") \
-  E(kReleaseP, "release P") \
-  E(kSteal, "steal")        \
-  E(kSyscall, "entersyscall") \
-  E(kSyscallExit, "exitsyscall") \
-  E(kHandoff, "hand off P") \
-  E(kStop, "stop for the world") \
-  E(kStopWorld, "stop the world") \
-  E(kStartWorld, "start the world") \
-  E(kPreempt, "preempted at a poll") \
-  E(kNetpoll, "netpoll readied") \
+#define WEFT_EVENTS(E)                    \
+  E(kNone, "-")                           \
+  E(kExecute, "execute")                  \
+  E(kIdle, "idle")                        \
+  E(kSleep, "sleep")                      \
+  E(kWoken, "woken")                      \
+  E(kAcquireP, "acquire P")               \
+  E(kReleaseP, "release P")               \
+  E(kSteal, "steal")                      \
+  E(kSyscall, "entersyscall")             \
+  E(kSyscallExit, "exitsyscall")          \
+  E(kHandoff, "hand off P")               \
+  E(kStop, "stop for the world")          \
+  E(kStopWorld, "stop the world")         \
+  E(kStartWorld, "start the world")       \
+  E(kPreempt, "preempted at a poll")      \
+  E(kNetpoll, "netpoll readied")          \
   E(kMove, "move ring to the shared set") \
   E(kExit, "exit")
 

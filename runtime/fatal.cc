@@ -56,7 +56,8 @@ void PrintWho(Printer* out) {
   }
 }
 
-// Text of the message for the hook and the first line; one report at a time, the first ends the process.
+// Text of the message for the hook and the first line; one report at a time, the first ends the
+// process.
 [[noreturn]] void Report(const G* about, const void* context, const char* format, va_list args) {
   M* m = GetM();
   if (m != nullptr) m->locks++;
@@ -76,6 +77,7 @@ void PrintWho(Printer* out) {
     PrintOwnTrace(&message, context);
     if (about != nullptr) PrintGoroutine(&message, about);
     if (m != nullptr) PrintEvents(&message, m);
+    message.Flush();
   }
   os::Abort();
 }
@@ -93,10 +95,11 @@ bool OnFault(const os::Fault& fault) {
       !Rt()->stacks.IsArenaAddress(fault.address)) {
     return false;
   }
-  FatalFault(fault.context,
-             "stack overflow in goroutine %u: %u bytes at %x (GoOptions::stack_size sets the limit)",
-             g->goid, static_cast<uint64_t>(g->stack.hi - g->stack.lo),
-             static_cast<uint64_t>(fault.address));
+  FatalFault(
+      fault.context,
+      "stack overflow in goroutine %u: %u bytes at %x (GoOptions::stack_size sets the limit)",
+      g->goid, static_cast<uint64_t>(g->stack.hi - g->stack.lo),
+      static_cast<uint64_t>(fault.address));
 }
 
 void OnQuit() {

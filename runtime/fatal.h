@@ -16,8 +16,8 @@ struct G;
 [[noreturn]] void FatalWith(const G* g, const char* format, ...);
 
 // A check that stays in release builds.
-#define WEFT_CHECK(condition)                                                             \
-  ((condition) ? void()                                                                   \
+#define WEFT_CHECK(condition)                                                              \
+  ((condition) ? void()                                                                    \
                : ::weft::runtime::Fatal("check failed: %s at %s:%u", #condition, __FILE__, \
                                         static_cast<uint64_t>(__LINE__)))
 

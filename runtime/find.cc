@@ -17,12 +17,12 @@ uint32_t RandomBelow(M* m, uint32_t n) {
 
 namespace {
 
-constexpr int kStealRounds = 4;                // taken from Go
-constexpr int64_t kNextGrace_ns = 3'000;       // a P that runs will mostly take its runnext itself
+constexpr int kStealRounds = 4;           // taken from Go
+constexpr int64_t kNextGrace_ns = 3'000;  // a P that runs will mostly take its runnext itself
 
 bool MayBecomeSearcher(Runtime* rt) {
-  int32_t busy = rt->procs.Load(os::kRelaxed<"spin.procs">) -
-                 rt->idle_p_count.Load(os::kRelaxed<"spin.idle">);
+  int32_t busy =
+      rt->procs.Load(os::kRelaxed<"spin.procs">) - rt->idle_p_count.Load(os::kRelaxed<"spin.idle">);
   // A bound, not an invariant: half as many searchers as busy Ps.
   return 2 * rt->spinning.Load(os::kRelaxed<"spin.count">) < busy;
 }

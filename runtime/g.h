@@ -32,35 +32,37 @@ inline constexpr size_t kInlineClosureBytes = 64;
 //   [o] its owner as the status word says    [a] atomic, any thread
 //   [c] constant once it is spawned          [r] under sched.lock or by who holds it off-queue
 struct alignas(64) G {
-  GStatusWord status;                             // [a]
-  WaitReason wait_reason = WaitReason::kNone;     // [o]
-  bool is_thread = false;                         // [c] stands for a plain thread
-  bool started = false;                           // [o] has a stack and a context
-  uint8_t stack_class = 0;                        // [c]
-  void* sp = nullptr;                             // [o] saved context; see arch/
-  os::Atomic<uintptr_t> stackguard0{0};           // [a] own M polls it, any sets kStackPreempt
-  os::Atomic<M*> m{nullptr};                      // [a] own M writes: who runs it; dumps read
-  G* schedlink = nullptr;                         // [r] next in a queue
-  Stack stack;                                    // [o]
-  uintptr_t eh_globals[2] = {0, 0};               // [o] __cxa_eh_globals while not running
-  uint64_t goid = 0;                              // [c]
-  uintptr_t park_result = 0;                      // [o] readier writes before Ready
-  void (*run)(void* closure) = nullptr;           // [c]
-  void* closure = nullptr;                        // [c] inline_closure or runtime memory
-  uint32_t closure_bytes = 0;                     // [c] of runtime memory; 0: inline
-  int32_t lock_count = 0;                         // [o] LockOSThread, nested
-  os::Atomic<M*> lockedm{nullptr};                // [a] own goroutine writes: may run there only
-  void* created_by = nullptr;                     // [c] code address
-  void* context_slot = nullptr;                   // [o] the public layer's
-  M* last_m = nullptr;                            // [o] under WEFT_DEBUG=migrate=1
-  void* sanitizer_fiber = nullptr;                // [o]
-  void* sanitizer_fake_stack = nullptr;           // [o]
-  Timer sleep_timer;                              // [o]
-  os::Atomic<uint64_t> select_word{0};            // [a] see select.cc
+  GStatusWord status;                          // [a]
+  WaitReason wait_reason = WaitReason::kNone;  // [o]
+  bool is_thread = false;                      // [c] stands for a plain thread
+  bool started = false;                        // [o] has a stack and a context
+  uint8_t stack_class = 0;                     // [c]
+  void* sp = nullptr;                          // [o] saved context; see arch/
+  os::Atomic<uintptr_t> stackguard0{0};        // [a] own M polls it, any sets kStackPreempt
+  os::Atomic<M*> m{nullptr};                   // [a] own M writes: who runs it; dumps read
+  G* schedlink = nullptr;                      // [r] next in a queue
+  Stack stack;                                 // [o]
+  uintptr_t eh_globals[2] = {0, 0};            // [o] __cxa_eh_globals while not running
+  uint64_t goid = 0;                           // [c]
+  uintptr_t park_result = 0;                   // [o] readier writes before Ready
+  void (*run)(void* closure) = nullptr;        // [c]
+  void* closure = nullptr;                     // [c] inline_closure or runtime memory
+  uint32_t closure_bytes = 0;                  // [c] of runtime memory; 0: inline
+  int32_t lock_count = 0;                      // [o] LockOSThread, nested
+  os::Atomic<M*> lockedm{nullptr};             // [a] own goroutine writes: may run there only
+  void* created_by = nullptr;                  // [c] code address
+  void* context_slot = nullptr;                // [o] the public layer's
+  M* last_m = nullptr;                         // [o] under WEFT_DEBUG=migrate=1
+  void* sanitizer_fiber = nullptr;             // [o]
+  void* sanitizer_fake_stack = nullptr;        // [o]
+  Timer sleep_timer;                           // [o]
+  os::Atomic<uint64_t> select_word{0};         // [a] see select.cc
   alignas(16) unsigned char inline_closure[kInlineClosureBytes];  // [c]
 };
 
-inline uint32_t ReadGStatus(const G* g) { return g->status.Read(); }
+inline uint32_t ReadGStatus(const G* g) {
+  return g->status.Read();
+}
 
 template <GState from, GState to>
 [[gnu::always_inline]] inline void CasGStatus(G* g) {

@@ -17,8 +17,8 @@ namespace weft::runtime {
 
 namespace {
 
-constexpr int32_t kDeadPerP = 64;          // chosen: a burst's worth
-constexpr uint64_t kGoidBatch = 16;        // taken from Go
+constexpr int32_t kDeadPerP = 64;    // chosen: a burst's worth
+constexpr uint64_t kGoidBatch = 16;  // taken from Go
 constexpr size_t kMaxClosureAlign = 64;
 
 G* CarveG(Runtime* rt) {
@@ -172,9 +172,9 @@ NewGoroutine AllocateGoroutine(size_t closure_size, size_t alignment, const GoOp
   g->wait_reason = WaitReason::kNone;
   g->context_slot = nullptr;
   g->eh_globals[0] = g->eh_globals[1] = 0;
-  g->stack_class = static_cast<uint8_t>(options.stack_size == 0
-                                            ? Rt()->default_stack_class
-                                            : runtime::StackClassOf(options.stack_size));
+  g->stack_class =
+      static_cast<uint8_t>(options.stack_size == 0 ? Rt()->default_stack_class
+                                                   : runtime::StackClassOf(options.stack_size));
   if (closure_size <= runtime::kInlineClosureBytes && alignment <= 16) {
     g->closure = g->inline_closure;
     g->closure_bytes = 0;

@@ -30,7 +30,9 @@ void Lock::AcquireSlow() {
   sleepers_.FetchSub(1, os::kRelaxed<"lock.sleepers.sub">);  // by the holder: before its release
 }
 
-void Lock::WakeSleeper() { os::FutexWake(held_, 1); }
+void Lock::WakeSleeper() {
+  os::FutexWake(held_, 1);
+}
 
 void Lock::AssertHeld() const {
   // By whom is known in builds that check ranks.

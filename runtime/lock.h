@@ -40,7 +40,8 @@ class Lock {
 
   [[gnu::always_inline]] void Acquire() {
     uint32_t free = 0;
-    if (!held_.CompareExchange(free, 1, os::kAcquire<"lock.acquire">)) [[unlikely]] AcquireSlow();
+    if (!held_.CompareExchange(free, 1, os::kAcquire<"lock.acquire">)) [[unlikely]]
+      AcquireSlow();
     NoteAcquired(this, rank_);
   }
 
@@ -55,7 +56,8 @@ class Lock {
     NoteReleased(this, rank_);
     held_.Store(0, os::kRelease<"lock.release">);
     os::AsymmetricFastFence();  // partner: Membarrier in AcquireSlow (3)
-    if (sleepers_.Load(os::kRelaxed<"lock.release.look">) != 0) [[unlikely]] WakeSleeper();
+    if (sleepers_.Load(os::kRelaxed<"lock.release.look">) != 0) [[unlikely]]
+      WakeSleeper();
   }
 
   // The caller holds it; checked against the lock itself.

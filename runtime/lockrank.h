@@ -11,19 +11,19 @@ namespace weft::runtime {
 class Lock;
 
 // rank          note
-#define WEFT_LOCK_RANKS(R)                                               \
-  R(kNetDesc, "one descriptor's deadlines")                              \
-  R(kContext, "one context's children; a parent's before its child's")   \
-  R(kWaitQueue, "one queue of a mutex, cond, wait group")                \
-  R(kTimerOwner, "one public timer")                                     \
+#define WEFT_LOCK_RANKS(R)                                                  \
+  R(kNetDesc, "one descriptor's deadlines")                                 \
+  R(kContext, "one context's children; a parent's before its child's")      \
+  R(kWaitQueue, "one queue of a mutex, cond, wait group")                   \
+  R(kTimerOwner, "one public timer")                                        \
   R(kChan, "one channel; a select takes several in the order of their ids") \
-  R(kRing, "one ring's list of descriptors")                             \
-  R(kSched, "the global queue, idle Ms and Ps")                          \
-  R(kAllGs, "the list of all goroutines")                                \
-  R(kDeadGs, "the global list of dead goroutines")                       \
-  R(kTimers, "one P's timer heap; a retired P's before P 0's")            \
-  R(kStackPool, "stacks that no P holds")                                \
-  R(kAllocator, "the runtime's own memory")                              \
+  R(kRing, "one ring's list of descriptors")                                \
+  R(kSched, "the global queue, idle Ms and Ps")                             \
+  R(kAllGs, "the list of all goroutines")                                   \
+  R(kDeadGs, "the global list of dead goroutines")                          \
+  R(kTimers, "one P's timer heap; a retired P's before P 0's")              \
+  R(kStackPool, "stacks that no P holds")                                   \
+  R(kAllocator, "the runtime's own memory")                                 \
   R(kDump, "one dump at a time")
 
 enum class LockRank : uint8_t {

@@ -68,8 +68,8 @@ void MStart(void* arg) {
 
 namespace {
 
-// A struct for a new M: that of one that has ended, or a fresh one, listed. Others may look at it at
-// any time, so its atomics stay as they are.
+// A struct for a new M: that of one that has ended, or a fresh one, listed. Others may look at it
+// at any time, so its atomics stay as they are.
 M* TakeStruct(int32_t* count) {
   Runtime* rt = Rt();
   {
@@ -106,7 +106,7 @@ void NewM(P* p, bool spinning) {
           static_cast<uint64_t>(count));
   }
   m->next_spinning = spinning;
-  m->nextp.Store(p, os::kRelaxed<"newm.nextp">);  // the thread's start orders it
+  m->nextp.Store(p, os::kRelaxed<"newm.nextp">);            // the thread's start orders it
   rt->live_threads.FetchAdd(1, os::kRelaxed<"newm.live">);  // before the thread can end
   int error = os::StartThread("weft-m", kThreadStack, MStart, m);
   if (error != 0) {

@@ -23,9 +23,9 @@ enum PState : uint32_t { Pidle, Prunning, Psyscall, Pgcstop, Pdead };
 // The earliest timers of one P: a 4-ary heap.
 struct TimerHeap {
   Lock lock{LockRank::kTimers};
-  int32_t size = 0;                  // [lock]
-  int32_t capacity = 0;              // [lock]
-  Timer** heap = nullptr;            // [lock]
+  int32_t size = 0;                   // [lock]
+  int32_t capacity = 0;               // [lock]
+  Timer** heap = nullptr;             // [lock]
   os::Atomic<int64_t> first_when{0};  // when the earliest fires, 0: none; written under lock
 };
 
@@ -34,25 +34,25 @@ inline constexpr int kDirectSwitches = 61;  // then one pass through the schedul
 
 // Rules of access: [m] the M that holds it   [a] atomic   [s] under sched.lock
 struct alignas(64) P {
-  int32_t id = 0;                          // constant
-  os::Atomic<uint32_t> state{Pgcstop};     // [a] see PState
-  os::Atomic<M*> m{nullptr};               // [m] writes: itself, while Prunning; a hint to others
-  P* link = nullptr;                       // [s] idle list
+  int32_t id = 0;                           // constant
+  os::Atomic<uint32_t> state{Pgcstop};      // [a] see PState
+  os::Atomic<M*> m{nullptr};                // [m] writes: itself, while Prunning; a hint to others
+  P* link = nullptr;                        // [s] idle list
   int32_t direct_budget = kDirectSwitches;  // [m] direct switches left before the next pass
-  os::Atomic<uint32_t> schedtick{0};       // [m] writes: time slices begun; sysmon reads
-  os::Atomic<uint32_t> syscalltick{0};     // [m] writes: system calls begun; sysmon reads
-  os::Atomic<bool> preempt{false};         // [a] the running goroutine shall be stopped
+  os::Atomic<uint32_t> schedtick{0};        // [m] writes: time slices begun; sysmon reads
+  os::Atomic<uint32_t> syscalltick{0};      // [m] writes: system calls begun; sysmon reads
+  os::Atomic<bool> preempt{false};          // [a] the running goroutine shall be stopped
   RunQueue<kRunQueueCapacity> runq;
-  GQueue dead_gs;                          // [m] for reuse
-  StackCache stacks;                       // [m]
-  uint64_t next_goid = 0;                  // [m] goids set aside for this P
-  uint64_t end_goid = 0;                   // [m]
-  uint64_t random_state = 0;               // [m]
+  GQueue dead_gs;             // [m] for reuse
+  StackCache stacks;          // [m]
+  uint64_t next_goid = 0;     // [m] goids set aside for this P
+  uint64_t end_goid = 0;      // [m]
+  uint64_t random_state = 0;  // [m]
   TimerHeap timers;
-  os::Atomic<uint64_t> switches{0};        // [m] writes; counters read
-  os::Atomic<uint64_t> steals{0};          // [m] writes; counters read
-  os::Atomic<uint64_t> preemptions{0};     // [m] writes; counters read
-  os::Atomic<int64_t> spawned{0};          // [m] writes: goroutines made less ended here
+  os::Atomic<uint64_t> switches{0};     // [m] writes; counters read
+  os::Atomic<uint64_t> steals{0};       // [m] writes; counters read
+  os::Atomic<uint64_t> preemptions{0};  // [m] writes; counters read
+  os::Atomic<int64_t> spawned{0};       // [m] writes: goroutines made less ended here
   // sysmon's own notes
   uint32_t seen_schedtick = 0;
   uint32_t seen_syscalltick = 0;

@@ -19,8 +19,8 @@
 // and N is new, N gets G's stack, with nothing to save or load.
 // The direct way is taken when N is at hand, a bounded number of times in a row (kDirectSwitches)
 // and when nothing waits for the scheduler: no stop wanted, no thread-bound goroutine; else the
-// switch goes through g0 (Mcall), which does 4 and schedules. So timers, the netpoller and the global queue
-// wait at most that many switches.
+// switch goes through g0 (Mcall), which does 4 and schedules. So timers, the netpoller and the
+// global queue wait at most that many switches.
 //
 // Budget (bench/micro on the machine of bench/README.md): yield = 3 CAS (G's state, N's state, the
 // queue's head) + 1 release store.
@@ -53,8 +53,10 @@ bool StartFromCache(P* p, G* g) {
 [[gnu::always_inline]] inline G* TakeDirect(M* m, P* p, bool* inherits) {
   if (--p->direct_budget <= 0) return nullptr;
   // Requests are served at a bounded tick anyhow; a stale value costs a few switches.
-  if (p->preempt.Load(os::kRelaxed<"park.preempt">)) [[unlikely]] return nullptr;
-  if (m->lockedg.Load(os::kRelaxed<"park.lockedg">) != nullptr) [[unlikely]] return nullptr;
+  if (p->preempt.Load(os::kRelaxed<"park.preempt">)) [[unlikely]]
+    return nullptr;
+  if (m->lockedg.Load(os::kRelaxed<"park.lockedg">) != nullptr) [[unlikely]]
+    return nullptr;
   G* next = p->runq.Pop(inherits);
   if (next == nullptr) return nullptr;
   // Written by the goroutine itself, before it was queued.
@@ -71,8 +73,8 @@ bool StartFromCache(P* p, G* g) {
   if (!inherits) Bump(p->schedtick);
   Bump(p->switches);
   m->curg = next;
-  m->dump_curg.Store(next, os::kRelease<"park.dump.next">);  // pairs with PreemptOne
-  next->m.Store(m, os::kRelaxed<"park.m">);                  // for dumps
+  m->dump_curg.Store(next, os::kRelease<"park.dump.next">);             // pairs with PreemptOne
+  next->m.Store(m, os::kRelaxed<"park.m">);                             // for dumps
   next->stackguard0.Store(next->stack.lo, os::kRelaxed<"park.guard">);  // a new slice
   memcpy(m->eh_globals, next->eh_globals, sizeof(next->eh_globals));
 }
@@ -255,8 +257,12 @@ Goroutine* Current() {
   return m != nullptr ? m->curg : runtime::ThreadG();
 }
 
-uintptr_t ParkResult(const Goroutine* g) { return g->park_result; }
-void SetParkResult(Goroutine* g, uintptr_t result) { g->park_result = result; }
+uintptr_t ParkResult(const Goroutine* g) {
+  return g->park_result;
+}
+void SetParkResult(Goroutine* g, uintptr_t result) {
+  g->park_result = result;
+}
 
 void Yield() {
   runtime::Entry entry;

@@ -93,7 +93,8 @@ int64_t LimitUpwards(const char* root, const Text& mount, const char* path, bool
 bool HasController(const char* list, const char* end, const char* name) {
   size_t n = strlen(name);
   while (list < end) {
-    const char* comma = static_cast<const char*>(memchr(list, ',', static_cast<size_t>(end - list)));
+    const char* comma =
+        static_cast<const char*>(memchr(list, ',', static_cast<size_t>(end - list)));
     const char* stop = comma != nullptr ? comma : end;
     if (static_cast<size_t>(stop - list) == n && memcmp(list, name, n) == 0) return true;
     list = stop + 1;

@@ -6,7 +6,8 @@ namespace weft::runtime {
 void PushLocal(M* m, P* p, G* g) {
   GQueue overflow;
   p->runq.Push(g, &overflow);
-  if (!overflow.empty()) [[unlikely]] PushGlobalQueue(std::move(overflow));
+  if (!overflow.empty()) [[unlikely]]
+    PushGlobalQueue(std::move(overflow));
   (void)m;
 }
 
@@ -29,7 +30,8 @@ void PushGlobal(G* g) {
 void PushGlobalQueue(GQueue&& queue) {
   LockGuard guard(Rt()->sched_lock);
   Rt()->global_queue.Append(std::move(queue));
-  Rt()->global_size.Store(Rt()->global_queue.size(), os::kRelaxed<"global.size.append">);  // as above
+  Rt()->global_size.Store(Rt()->global_queue.size(),
+                          os::kRelaxed<"global.size.append">);  // as above
 }
 
 G* PopGlobalLocked(P* p, int32_t max) {

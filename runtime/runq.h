@@ -143,8 +143,8 @@ class RunQueue {
 
   uint32_t Size() const {
     // For counters and dumps.
-    uint32_t size = tail_.Load(os::kRelaxed<"runq.size.tail">) -
-                    head_.Load(os::kRelaxed<"runq.size.head">);
+    uint32_t size =
+        tail_.Load(os::kRelaxed<"runq.size.tail">) - head_.Load(os::kRelaxed<"runq.size.head">);
     return size + (next_.Load(os::kRelaxed<"runq.size.next">) != nullptr ? 1 : 0);
   }
 

@@ -36,11 +36,11 @@ struct GSlab {
 struct Runtime {
   Allocator alloc;
   StackPool stacks;
-  DebugFlags debug;                     // [c]
-  const Poller* poller = nullptr;       // [c]
-  const char* system_root = "";         // [c]
-  void* owned_root = nullptr;           // [c] its text
-  int default_stack_class = 0;          // [c]
+  DebugFlags debug;                // [c]
+  const Poller* poller = nullptr;  // [c]
+  const char* system_root = "";    // [c]
+  void* owned_root = nullptr;      // [c] its text
+  int default_stack_class = 0;     // [c]
 
   Lock sched_lock{LockRank::kSched};
   GQueue global_queue;                  // [s]
@@ -55,13 +55,13 @@ struct Runtime {
   os::Atomic<int64_t> timer_until{0};   // [s] writes: when the timer keeper wakes, 0: none sleeps
   M* timer_keeper = nullptr;            // [s]
 
-  os::Atomic<M*> all_ms{nullptr};       // [s] writes: linked by all_next; never unlinked
-  int32_t m_count = 0;                  // [s] Ms with a thread, sysmon's not counted
-  int32_t next_m_id = 0;                // [s]
-  M* free_ms = nullptr;                 // [s] structs of ended Ms
+  os::Atomic<M*> all_ms{nullptr};  // [s] writes: linked by all_next; never unlinked
+  int32_t m_count = 0;             // [s] Ms with a thread, sysmon's not counted
+  int32_t next_m_id = 0;           // [s]
+  M* free_ms = nullptr;            // [s] structs of ended Ms
 
-  P* all_ps[kMaxProcs] = {};            // [w]; entries never change once made
-  os::Atomic<int32_t> procs{0};         // [w]
+  P* all_ps[kMaxProcs] = {};     // [w]; entries never change once made
+  os::Atomic<int32_t> procs{0};  // [w]
 
   // The stoppable world; see world.cc.
   os::Atomic<uint32_t> stop_wanted{0};  // [a] Ms shall give their Ps up
@@ -77,17 +77,17 @@ struct Runtime {
 
   // Goroutines.
   Lock gs_lock{LockRank::kAllGs};
-  GSlab* slabs = nullptr;               // [gs_lock] writes; dumps walk it
-  int32_t slab_used = GSlab::kGs;       // [gs_lock] Gs cut from the first slab
+  GSlab* slabs = nullptr;          // [gs_lock] writes; dumps walk it
+  int32_t slab_used = GSlab::kGs;  // [gs_lock] Gs cut from the first slab
   Lock dead_lock{LockRank::kDeadGs};
-  GQueue dead_gs;                       // [dead_lock]
+  GQueue dead_gs;                          // [dead_lock]
   os::Atomic<int64_t> foreign_spawned{0};  // [a] goroutines made by threads without a P
-  os::Atomic<uint64_t> goid_gen{0};     // [a]
+  os::Atomic<uint64_t> goid_gen{0};        // [a]
 
   // Ending.
-  os::Atomic<uint32_t> exiting{0};      // [a] Ms shall end
+  os::Atomic<uint32_t> exiting{0};       // [a] Ms shall end
   os::Atomic<uint32_t> live_threads{0};  // [a] threads that still use this object; a futex
-  os::Atomic<uint32_t> main_done{0};    // [a] a futex
+  os::Atomic<uint32_t> main_done{0};     // [a] a futex
 
   // Who may wake goroutines beside timers, descriptors and goroutines: while not 0 there is no
   // deadlock.
@@ -103,7 +103,9 @@ struct Runtime {
 
 // The one that runs; null when none does.
 extern Runtime* the_runtime;
-inline Runtime* Rt() { return the_runtime; }
+inline Runtime* Rt() {
+  return the_runtime;
+}
 
 // ---- Between the scheduler's files. All: m->locks > 0. ----
 
@@ -137,10 +139,10 @@ G* AllocateG(M* m);
 // queue.cc
 void PushLocal(M* m, P* p, G* g);
 void PushNext(M* m, P* p, G* g);
-void PushGlobal(G* g);                       // takes sched_lock
-void PushGlobalLocked(G* g);                 // [s]
-void PushGlobalQueue(GQueue&& queue);        // takes sched_lock
-G* PopGlobalLocked(P* p, int32_t max);       // [s] the others go to p's ring
+void PushGlobal(G* g);                  // takes sched_lock
+void PushGlobalLocked(G* g);            // [s]
+void PushGlobalQueue(GQueue&& queue);   // takes sched_lock
+G* PopGlobalLocked(P* p, int32_t max);  // [s] the others go to p's ring
 // A queue of goroutines that became ready at once (Grunnable): to the local ring, or global
 // without a P, waking who is needed.
 void InjectReady(M* m, GQueue&& queue);
@@ -149,33 +151,33 @@ void InjectReady(M* m, GQueue&& queue);
 void WakeP();
 void StartM(M* m, P* p, bool spinning);
 void HandOffP(M* m, P* p);
-void StopM(M* m);                            // sleeps until given a P, or to exit
+void StopM(M* m);  // sleeps until given a P, or to exit
 void AcquireP(M* m, P* p);
 P* ReleaseP(M* m);
-P* PopIdlePLocked();                         // [s]
-void PushIdlePLocked(P* p);                  // [s]
-void PushIdleMLocked(M* m);                  // [s]
-void RemoveIdleMLocked(M* m);                // [s]
+P* PopIdlePLocked();           // [s]
+void PushIdlePLocked(P* p);    // [s]
+void PushIdleMLocked(M* m);    // [s]
+void RemoveIdleMLocked(M* m);  // [s]
 void WakeM(M* m);
 // The M has put itself and its P into the idle lists: rule 2, then sleeps. Has a P again when it
 // returns.
 void SleepWithoutWork(M* m);
 void StopLockedM(M* m);
 void StartLockedM(M* m, G* g);
-G* FindRunnable(M* m, bool* inherits);       // find.cc
+G* FindRunnable(M* m, bool* inherits);  // find.cc
 
 // m.cc
 void NewM(P* p, bool spinning);
-[[noreturn]] void ExitM(M* m);               // on g0
+[[noreturn]] void ExitM(M* m);  // on g0
 
 // syscall.cc
 bool RetakeFromSyscall(P* p);
 
 // world.cc
-void StopWorldLocked(M* m);                  // the caller owns the world and holds a P
+void StopWorldLocked(M* m);  // the caller owns the world and holds a P
 void StartWorldLocked(M* m, int procs);
-void StopForWorld(M* m);                     // on g0: gives the P up, sleeps
-void ResizeProcs(M* m, int n);               // [w]
+void StopForWorld(M* m);        // on g0: gives the P up, sleeps
+void ResizeProcs(M* m, int n);  // [w]
 void LockWorld();
 void UnlockWorld();
 void PreemptAll();
@@ -183,17 +185,16 @@ void PreemptOne(P* p);
 
 // sysmon.cc
 void SysmonMain(void* m);
-void WakeSysmonLocked();                     // [s]
+void WakeSysmonLocked();  // [s]
 
 // deadlock.cc
-void CheckDeadlockLocked(M* m);              // [s]; may release it, never to return
+void CheckDeadlockLocked(M* m);  // [s]; may release it, never to return
 
 // timer.cc
 int64_t RunTimers(M* m, P* p, int64_t now);  // fires what is due; when the next is, 0: none
 int64_t EarliestTimer();                     // over all Ps, 0: none
 int CountTimers();
-void MoveTimers(P* from, P* to);             // [w]
-
+void MoveTimers(P* from, P* to);  // [w]
 
 // Saves the goroutine's context and calls fn(m) on the system stack; returns when the goroutine is
 // resumed, with the M that it is resumed on.

@@ -7,26 +7,29 @@
 // Actors: the selecting goroutine G; partners, which find G's waiters in the channels' queues; its
 // timer. G's select_word: a ticket, used once, and a state: queueing, parked or won.
 //   1. G opens a ticket (queueing).
-//   2. It visits the cases in random order. Under the channel's lock: if the case can go on, G wins its
-//      own word first (CAS queueing -> won), then does the operation, takes back its waiters and is done. Else
-//      it puts a waiter with its ticket into the channel's queue.
+//   2. It visits the cases in random order. Under the channel's lock: if the case can go on, G wins
+//   its
+//      own word first (CAS queueing -> won), then does the operation, takes back its waiters and is
+//      done. Else it puts a waiter with its ticket into the channel's queue.
 //   3. It starts its timer, then parks; once parked: CAS queueing -> parked. That fails: won.
-//   4. A partner pops a waiter under its channel's lock and CASes the word from queueing or parked to won. If it
+//   4. A partner pops a waiter under its channel's lock and CASes the word from queueing or parked
+//   to won. If it
 //      fails, G is somebody else's: it goes on to the next waiter. If it succeeds it moves the
 //      value, marks the waiter, and readies G if the word said parked. The timer does the same.
 //   5. G takes its other waiters out of the queues, each under its channel's lock. If it was won
-//      before it parked, that also waits for the winner, who holds the lock of the marked waiter's channel until it is done.
+//      before it parked, that also waits for the winner, who holds the lock of the marked waiter's
+//      channel until it is done.
 // Why a partner never waits for another select: at 2 G has won its own word before it looks for a
-// partner, and keeps it whatever comes; if the partner that it saw is lost to somebody else by then, G
-// starts again from 1. So claims are never nested, and two selects that find each other cannot deadlock.
-// Nothing is missed: a channel that becomes ready after 2 looked at it finds G's waiter there.
-// A select that does not wait must not say that nothing was ready when at every moment something
-// was: it looks at all channels with all of them locked, in the order of their ids and those with parkable
-// locks first; only looks, so no foreign code runs there.
-// A ticket is used once: a partner or a timer that comes late finds a different number. The
-// timer's function gets the ticket as its seq. G's waiters lie on its stack; after 5 nobody holds
-// a pointer to them: they are touched under their channel's lock only, and a winner that readies
-// G touches its waiter only before.
+// partner, and keeps it whatever comes; if the partner that it saw is lost to somebody else by
+// then, G starts again from 1. So claims are never nested, and two selects that find each other
+// cannot deadlock. Nothing is missed: a channel that becomes ready after 2 looked at it finds G's
+// waiter there. A select that does not wait must not say that nothing was ready when at every
+// moment something was: it looks at all channels with all of them locked, in the order of their ids
+// and those with parkable locks first; only looks, so no foreign code runs there. A ticket is used
+// once: a partner or a timer that comes late finds a different number. The timer's function gets
+// the ticket as its seq. G's waiters lie on its stack; after 5 nobody holds a pointer to them: they
+// are touched under their channel's lock only, and a winner that readies G touches its waiter only
+// before.
 #include "weft/select.h"
 
 #include "runtime/chan.h"
@@ -60,8 +63,7 @@ bool CommitSelect(Goroutine* g, void* ticket) {
 bool WinOwn(Goroutine* g, uint64_t ticket) {
   uint64_t queueing = ticket;
   // Fails when a partner was faster; acquire: what it did comes with its channel's lock.
-  return g->select_word.CompareExchange(queueing, ticket | kSelectWon,
-                                        os::kAcqRel<"select.own">);
+  return g->select_word.CompareExchange(queueing, ticket | kSelectWon, os::kAcqRel<"select.own">);
 }
 
 void TimeOut(void* arg, uintptr_t seq) {
@@ -69,8 +71,7 @@ void TimeOut(void* arg, uintptr_t seq) {
   uint64_t ticket = seq;
   uint64_t parked = ticket | kSelectParked;
   // Step 4. The timer is started before the park: both states may be found.
-  if (g->select_word.CompareExchange(parked, ticket | kSelectWon,
-                                     os::kAcqRel<"select.timeout">)) {
+  if (g->select_word.CompareExchange(parked, ticket | kSelectWon, os::kAcqRel<"select.timeout">)) {
     SetParkResult(g, 0);
     runtime::ReadyG(runtime::GetM(), g);
     return;
@@ -314,8 +315,7 @@ int SelectCases(SelectCase* const* cases, int count, bool block) {
   }
   { runtime::Entry poll; }
   size_t room = static_cast<size_t>(count == 0 ? 1 : count);
-  ChanWaiter* waiters =
-      static_cast<ChanWaiter*>(__builtin_alloca(sizeof(ChanWaiter) * room));
+  ChanWaiter* waiters = static_cast<ChanWaiter*>(__builtin_alloca(sizeof(ChanWaiter) * room));
   uint8_t* order = static_cast<uint8_t*>(__builtin_alloca(room));
   return Selection(cases, count, waiters, order).Run(block);
 }

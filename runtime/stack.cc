@@ -48,9 +48,10 @@ Stack StackPool::Cut(int size_class) {
   if (arena == nullptr || arena->next + bytes > arena->end) {
     arena = current_[size_class] = NewArena(size_class);
     if (arena == nullptr) {
-      Fatal("no address space for a goroutine's stack of %u bytes (RLIMIT_AS? "
-            "vm.overcommit_memory=2?); %u bytes of stacks are in use",
-            static_cast<uint64_t>(bytes), static_cast<uint64_t>(bytes_in_use()));
+      Fatal(
+          "no address space for a goroutine's stack of %u bytes (RLIMIT_AS? "
+          "vm.overcommit_memory=2?); %u bytes of stacks are in use",
+          static_cast<uint64_t>(bytes), static_cast<uint64_t>(bytes_in_use()));
     }
   }
   if (arena->next + bytes > arena->opened) {
@@ -58,18 +59,20 @@ Stack StackPool::Cut(int size_class) {
     if (group > arena->end - arena->opened) group = arena->end - arena->opened;
     int error = os::OpenPages(reinterpret_cast<void*>(arena->opened), group);
     if (error != 0) {
-      Fatal("no memory for a goroutine's stack: mprotect: error %u; %u bytes of stacks are in "
-            "use",
-            static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
+      Fatal(
+          "no memory for a goroutine's stack: mprotect: error %u; %u bytes of stacks are in "
+          "use",
+          static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
     }
     arena->opened += group;
   }
   Stack stack = {arena->next, arena->next + bytes};
   int error = os::InstallGuard(reinterpret_cast<void*>(stack.lo));
   if (error != 0) {
-    Fatal("no guard page for a goroutine's stack: error %u (each guard needs a mapping on this "
-          "kernel: raise vm.max_map_count); %u bytes of stacks are in use",
-          static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
+    Fatal(
+        "no guard page for a goroutine's stack: error %u (each guard needs a mapping on this "
+        "kernel: raise vm.max_map_count); %u bytes of stacks are in use",
+        static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
   }
   arena->next += bytes;
   return stack;

@@ -15,7 +15,9 @@ namespace weft::runtime {
 // Sizes are powers of two from 16 KiB (class 0) to 64 MiB.
 inline constexpr int kStackClasses = 13;
 inline constexpr size_t kSmallestStack = size_t{16} << 10;
-constexpr size_t StackClassBytes(int size_class) { return kSmallestStack << size_class; }
+constexpr size_t StackClassBytes(int size_class) {
+  return kSmallestStack << size_class;
+}
 // The class for `bytes`; the largest when it is more.
 int StackClassOf(size_t bytes);
 
@@ -70,10 +72,10 @@ class StackPool {
   void FreeLocked(Stack stack, int size_class);
 
   Lock lock_{LockRank::kStackPool};
-  Free_* free_[kStackClasses] = {};     // [lock_]
+  Free_* free_[kStackClasses] = {};         // [lock_]
   int32_t free_count_[kStackClasses] = {};  // [lock_]
-  Arena* current_[kStackClasses] = {};  // [lock_]
-  Arena arenas_[kMaxArenas];            // [lock_]; arena_count_ publishes
+  Arena* current_[kStackClasses] = {};      // [lock_]
+  Arena arenas_[kMaxArenas];                // [lock_]; arena_count_ publishes
   os::Atomic<int32_t> arena_count_{0};
   os::Atomic<size_t> in_use_{0};
 };

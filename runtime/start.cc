@@ -2,10 +2,10 @@
 // goroutine returns.
 //
 // The end: 1. the first goroutine sets `exiting` and wakes every sleeper; 2. Ms see it in Schedule
-// or when they wake, and leave (m.cc); 3. the thread that built it waits until no thread is left, and
-// frees everything. Goroutines that still exist are abandoned: their stacks are unmapped without
-// running anything. A thread that does not come back (it computes without a poll, or blocks in
-// Blocking) cannot be ended; then nothing is freed and the process may not make another runtime.
+// or when they wake, and leave (m.cc); 3. the thread that built it waits until no thread is left,
+// and frees everything. Goroutines that still exist are abandoned: their stacks are unmapped
+// without running anything. A thread that does not come back (it computes without a poll, or blocks
+// in Blocking) cannot be ended; then nothing is freed and the process may not make another runtime.
 #include "runtime/start.h"
 
 #include <cstdlib>
@@ -145,7 +145,7 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, voi
   {
     LockGuard guard(rt->sched_lock);
     ResizeProcs(&bootstrap, procs);
-    bootstrap.p->m.Store(nullptr, os::kRelaxed<"start.p.m">);  // nothing runs yet
+    bootstrap.p->m.Store(nullptr, os::kRelaxed<"start.p.m">);      // nothing runs yet
     bootstrap.p->state.Store(Pidle, os::kRelease<"start.first">);  // pairs with AcquireP
     for (int i = procs - 1; i > 0; i--) {
       rt->all_ps[i]->state.Store(Pidle, os::kRelease<"start.others">);  // as above
@@ -165,8 +165,10 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, voi
   // Pairs with BeginExit.
   while (rt->main_done.Load(os::kAcquire<"start.wait">) == 0) os::FutexWait(rt->main_done, 0);
   if (!WaitForThreads(rt)) {
-    os::WriteAll(2, "weft: Main returns while goroutines compute or block outside of the "
-                    "runtime: their threads are left behind\n", 107);
+    os::WriteAll(2,
+                 "weft: Main returns while goroutines compute or block outside of the "
+                 "runtime: their threads are left behind\n",
+                 107);
     return;
   }
   close(rt);

@@ -86,8 +86,7 @@ void CasGToPreemptScan(G* g) {
   for (int round = 0;; round++) {
     uint32_t found = Grunning;
     // As in CasGStatus; the scan bit keeps suspenders away until dropg is done.
-    if (g->status.word_.CompareExchange(found, Gpreempted | kScan,
-                                        os::kAcqRel<"status.preempt">)) {
+    if (g->status.word_.CompareExchange(found, Gpreempted | kScan, os::kAcqRel<"status.preempt">)) {
       return;
     }
     if (!IsTransient(found, Grunning)) BadTransition(g, found, Grunning, Gpreempted);

@@ -31,42 +31,42 @@ namespace weft::runtime {
 struct G;
 
 //    state        value  the stack belongs to
-#define WEFT_G_STATES(S)                               \
-  S(Gidle,         0) /* nobody: it has none        */ \
-  S(Grunnable,     1) /* the G; it is in a run queue */ \
-  S(Grunning,      2) /* the M that runs it         */ \
-  S(Gsyscall,      3) /* its M, outside the scheduler */ \
-  S(Gwaiting,      4) /* the G                      */ \
-  S(Gdead,         6) /* nobody; the struct is in a list of dead ones */ \
-  S(Gcopystack,    8) /* who put it there           */ \
-  S(Gpreempted,    9) /* the G; nobody readies it before a suspender claims it */
+#define WEFT_G_STATES(S)                                              \
+  S(Gidle, 0)      /* nobody: it has none        */                   \
+  S(Grunnable, 1)  /* the G; it is in a run queue */                  \
+  S(Grunning, 2)   /* the M that runs it         */                   \
+  S(Gsyscall, 3)   /* its M, outside the scheduler */                 \
+  S(Gwaiting, 4)   /* the G                      */                   \
+  S(Gdead, 6)      /* nobody; the struct is in a list of dead ones */ \
+  S(Gcopystack, 8) /* who put it there           */                   \
+  S(Gpreempted, 9) /* the G; nobody readies it before a suspender claims it */
 
 enum GState : uint32_t {
 #define WEFT_G_STATE_ENUM(name, value) name = value,
   WEFT_G_STATES(WEFT_G_STATE_ENUM)
 #undef WEFT_G_STATE_ENUM
-  kScan = 0x1000,
+      kScan = 0x1000,
 };
 
 //    from        to          who makes it               stack belongs to   queued
-#define WEFT_G_TRANSITIONS(T)                                                          \
-  T(Gidle,      Gdead)     /* its maker               nobody             no  */        \
-  T(Gdead,      Grunnable) /* spawner                 the G (none yet)   yes */        \
-  T(Grunnable,  Grunning)  /* scheduler               the running M      no  */        \
-  T(Grunning,   Grunnable) /* yield, preemption       the G              yes */        \
-  T(Grunning,   Gwaiting)  /* park                    the G              no  */        \
-  T(Gwaiting,   Grunnable) /* readier                 the G              yes */        \
-  T(Gwaiting,   Grunning)  /* plain thread, its own   the thread         no  */        \
-  T(Grunning,   Gsyscall)  /* entersyscall            its M              no  */        \
-  T(Gsyscall,   Grunning)  /* exitsyscall with a P    the running M      no  */        \
-  T(Gsyscall,   Grunnable) /* exitsyscall without     the G              yes */        \
-  T(Grunning,   Gdead)     /* exit                    nobody             no  */        \
-  T(Gwaiting,   Gcopystack)  /* stack owner           who did it         no  */        \
-  T(Grunnable,  Gcopystack)  /* stack owner           who did it         yes */        \
-  T(Gcopystack, Gwaiting)    /* stack owner           the G              no  */        \
-  T(Gcopystack, Grunnable)   /* stack owner           the G              yes */        \
-  T(Grunning,   Gpreempted)  /* preempted M           the G              no  */        \
-  T(Gpreempted, Gwaiting)    /* a suspender, claiming the suspender      no  */
+#define WEFT_G_TRANSITIONS(T)                                                   \
+  T(Gidle, Gdead)          /* its maker               nobody             no  */ \
+  T(Gdead, Grunnable)      /* spawner                 the G (none yet)   yes */ \
+  T(Grunnable, Grunning)   /* scheduler               the running M      no  */ \
+  T(Grunning, Grunnable)   /* yield, preemption       the G              yes */ \
+  T(Grunning, Gwaiting)    /* park                    the G              no  */ \
+  T(Gwaiting, Grunnable)   /* readier                 the G              yes */ \
+  T(Gwaiting, Grunning)    /* plain thread, its own   the thread         no  */ \
+  T(Grunning, Gsyscall)    /* entersyscall            its M              no  */ \
+  T(Gsyscall, Grunning)    /* exitsyscall with a P    the running M      no  */ \
+  T(Gsyscall, Grunnable)   /* exitsyscall without     the G              yes */ \
+  T(Grunning, Gdead)       /* exit                    nobody             no  */ \
+  T(Gwaiting, Gcopystack)  /* stack owner           who did it         no  */   \
+  T(Grunnable, Gcopystack) /* stack owner           who did it         yes */   \
+  T(Gcopystack, Gwaiting)  /* stack owner           the G              no  */   \
+  T(Gcopystack, Grunnable) /* stack owner           the G              yes */   \
+  T(Grunning, Gpreempted)  /* preempted M           the G              no  */   \
+  T(Gpreempted, Gwaiting)  /* a suspender, claiming the suspender      no  */
 
 constexpr bool IsTransition(uint32_t from, uint32_t to) {
 #define WEFT_G_TRANSITION_CHECK(f, t) \

@@ -103,7 +103,7 @@ void EnterBlocking() {
   runtime::CasGStatus<runtime::Grunning, runtime::Gsyscall>(g);
   runtime::Bump(p->syscalltick);
   m->p = nullptr;
-  p->m.Store(nullptr, os::kRelaxed<"syscall.p.m">);  // a hint
+  p->m.Store(nullptr, os::kRelaxed<"syscall.p.m">);     // a hint
   m->has_p.Store(false, os::kRelaxed<"syscall.hint">);  // for sysmon
   // Step 1; seq_cst against stop_wanted, see the essay.
   p->state.Store(runtime::Psyscall, os::kSeqCst<"syscall.enter">);

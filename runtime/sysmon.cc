@@ -5,8 +5,9 @@
 //   - asks goroutines to stop that have run for 10 ms on a P,
 //   - reads the netpoller when nobody did, and what has no attendant (netpoll/),
 //   - starts an M for timers that are overdue.
-// When every P has been idle for some rounds it sleeps until one is taken from the idle list (sysmon_sleeps, under
-// sched_lock), or the next timer is overdue: a program at rest does not wake up.
+// When every P has been idle for some rounds it sleeps until one is taken from the idle list
+// (sysmon_sleeps, under sched_lock), or the next timer is overdue: a program at rest does not wake
+// up.
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
 #include "runtime/sched.h"
@@ -15,11 +16,11 @@ namespace weft::runtime {
 
 namespace {
 
-constexpr int64_t kShortNap_ns = 20'000;          // taken from Go
-constexpr int64_t kLongNap_ns = 10'000'000;       // taken from Go: also the slice
-constexpr int kNapsBeforeLonger = 50;             // taken from Go
-constexpr int64_t kSlice_ns = 10'000'000;         // taken from Go
-constexpr int64_t kTimerGrace_ns = 1'000'000;     // Ms see to timers first
+constexpr int64_t kShortNap_ns = 20'000;           // taken from Go
+constexpr int64_t kLongNap_ns = 10'000'000;        // taken from Go: also the slice
+constexpr int kNapsBeforeLonger = 50;              // taken from Go
+constexpr int64_t kSlice_ns = 10'000'000;          // taken from Go
+constexpr int64_t kTimerGrace_ns = 1'000'000;      // Ms see to timers first
 constexpr int64_t kIdleBesideBusy_ns = 1'000'000;  // chosen: a connection waits no longer unseen
 
 // A server that idles between requests must not wake sysmon for each of them.
@@ -48,10 +49,10 @@ bool WatchP(P* p, int64_t now) {
   }
   // Nobody wants it: left with its M, so that it finds it when it comes back; but not for ever,
   // since sysmon cannot sleep beside it.
-  bool wanted = !p->runq.Empty() ||
-                rt->global_size.Load(os::kRelaxed<"sysmon.global">) != 0 ||
+  bool wanted = !p->runq.Empty() || rt->global_size.Load(os::kRelaxed<"sysmon.global">) != 0 ||
                 rt->spinning.Load(os::kRelaxed<"sysmon.spinning">) +
-                        rt->idle_p_count.Load(os::kRelaxed<"sysmon.idle">) == 0 ||
+                        rt->idle_p_count.Load(os::kRelaxed<"sysmon.idle">) ==
+                    0 ||
                 p->timers.first_when.Load(os::kRelaxed<"sysmon.timers">) != 0;
   if (!wanted && now - p->seen_syscall_when < kSlice_ns) return false;
   return RetakeFromSyscall(p);

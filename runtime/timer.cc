@@ -3,7 +3,8 @@
 // Actors: owners, who add and delete; Ms, which fire what is due in their own P's heap at every
 // scheduler round and in others' when they look for work; the timer keeper, an idle M that
 // sleeps until the earliest (wake.cc).
-//   Add:    1. under the heap's lock: link, t->heap = heap, first_when; 2. full barrier; 3. if a P is idle
+//   Add:    1. under the heap's lock: link, t->heap = heap, first_when; 2. full barrier; 3. if a P
+//   is idle
 //           and no keeper wakes early enough, wake the keeper or an M.
 //   Delete: 1. read t->heap; null: it has fired. 2. lock that heap; 3. t->heap still the same:
 //           unlink, t->heap = null. Else again from 1 (its P was retired meanwhile).
@@ -13,8 +14,8 @@
 // decides: whoever holds the lock with t in the heap owns t. A delete that comes between Fire 1
 // and 3 says false, and the function still runs: owners that must not be called any more check
 // `seq` under a lock of their own.
-// first_when is the heap's root for who has no lock: a stale value makes somebody look in vain, or a
-// moment late; the barriers of Add 2 and of the keeper make sure that one of the two sees the
+// first_when is the heap's root for who has no lock: a stale value makes somebody look in vain, or
+// a moment late; the barriers of Add 2 and of the keeper make sure that one of the two sees the
 // other's word.
 #include "runtime/timer.h"
 
@@ -125,7 +126,9 @@ void WakeKeeper(int64_t when) {
 
 }  // namespace
 
-int64_t Nanotime() { return os::Nanotime(); }
+int64_t Nanotime() {
+  return os::Nanotime();
+}
 
 void AddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function, void* arg,
               uintptr_t seq) {
@@ -247,8 +250,9 @@ struct SleepArgs {
 };
 
 bool CommitSleep(Goroutine* g, void* arg) {
-  AddTimer(&g->sleep_timer, static_cast<SleepArgs*>(arg)->when, 0,
-           [](void* sleeper, uintptr_t) { ReadyG(GetM(), static_cast<G*>(sleeper)); }, g, 0);
+  AddTimer(
+      &g->sleep_timer, static_cast<SleepArgs*>(arg)->when, 0,
+      [](void* sleeper, uintptr_t) { ReadyG(GetM(), static_cast<G*>(sleeper)); }, g, 0);
   return true;
 }
 

@@ -12,7 +12,8 @@ namespace weft::runtime {
 
 struct TimerHeap;
 
-// Called on an M with a P, no lock held, m->locks not 0: it must not block. `seq` is what AddTimer was given.
+// Called on an M with a P, no lock held, m->locks not 0: it must not block. `seq` is what AddTimer
+// was given.
 using TimerFunction = void (*)(void* arg, uintptr_t seq);
 
 struct Timer {

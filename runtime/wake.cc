@@ -14,11 +14,11 @@
 //      more. If something is there it takes a P back and searches on.
 //   3. A searcher that finds work counts itself out and calls WakeP: there may be more.
 // No lost wakeup: S's queueing comes before its look at `spinning` and at the idle Ps, the last
-// searcher's count-out and giving back of its P before its last look at the queues. Both are seq_cst, so S sees nobody
-// spinning (and an idle P) and wakes one, or the searcher sees the goroutine. S may have looked
-// while another searcher was counted in: then that one is bound by rule 2 or 3.
-// An M that is not a searcher (there were enough) gives its P up without the last look: some
-// searcher was counted in when it decided, and owes the look.
+// searcher's count-out and giving back of its P before its last look at the queues. Both are
+// seq_cst, so S sees nobody spinning (and an idle P) and wakes one, or the searcher sees the
+// goroutine. S may have looked while another searcher was counted in: then that one is bound by
+// rule 2 or 3. An M that is not a searcher (there were enough) gives its P up without the last
+// look: some searcher was counted in when it decided, and owes the look.
 //
 // How an M sleeps. Its word m->sleep: kAwake, how it sleeps (futex, ring, shared set), kNotified.
 //   a. The sleeper, in the idle list, moves kAwake -> how (CAS; kNotified found: it does not
@@ -57,7 +57,7 @@ P* PopIdlePLocked() {
   if (p == nullptr) return nullptr;
   rt->idle_ps = p->link;
   p->link = nullptr;
-  rt->idle_p_count.FetchSub(1, os::kSeqCst<"idle.p.pop">);  // as above
+  rt->idle_p_count.FetchSub(1, os::kSeqCst<"idle.p.pop">);                             // as above
   if (rt->sysmon_sleeps.Load(os::kRelaxed<"idle.p.sysmon">) != 0) WakeSysmonLocked();  // under lock
   return p;
 }
@@ -107,7 +107,7 @@ P* ReleaseP(M* m) {
   P* p = m->p;
   WEFT_CHECK(p != nullptr);
   m->p = nullptr;
-  p->m.Store(nullptr, os::kRelaxed<"p.release.m">);  // a hint
+  p->m.Store(nullptr, os::kRelaxed<"p.release.m">);       // a hint
   m->has_p.Store(false, os::kRelaxed<"p.release.hint">);  // for sysmon
   uint32_t running = Prunning;
   // Release: for the next AcquireP.
@@ -182,8 +182,9 @@ void HandOffP(M* m, P* p) {
   }
   // Nobody searches and nothing is idle: somebody must look for what others have too much of.
   int32_t none = 0;
-  if (rt->spinning.Load(os::kSeqCst<"handoff.look">) + rt->idle_p_count.Load(
-          os::kSeqCst<"handoff.idle">) == 0 &&
+  if (rt->spinning.Load(os::kSeqCst<"handoff.look">) +
+              rt->idle_p_count.Load(os::kSeqCst<"handoff.idle">) ==
+          0 &&
       rt->spinning.CompareExchange(none, 1, os::kSeqCst<"handoff.claim">)) {
     StartM(m, p, true);
     return;

@@ -5,7 +5,8 @@
 //
 // Actors: the stopper, a goroutine that owns the world (`world_owner`: one at a time, others wait
 // parked); Ms that run on Ps; sysmon; Ms on their way into and out of Blocking.
-//   1. Under sched_lock the stopper sets stopwait to the number of Ps and stop_wanted to 1, and asks
+//   1. Under sched_lock the stopper sets stopwait to the number of Ps and stop_wanted to 1, and
+//   asks
 //      every running goroutine to stop at its next poll (PreemptAll).
 //   2. It takes what it can itself: its own P, Ps in Psyscall (CAS -> Pgcstop), idle Ps. Each one
 //      less in stopwait.
@@ -15,10 +16,10 @@
 //   4. The stopper sleeps on stopnote until stopwait is 0, asking again every 100 us: a request can
 //      meet a goroutine that was just being switched in.
 //   5. StartWorld puts every P back: those with goroutines get an M, the others are idle.
-// stopwait is counted down only under sched_lock and only by who moved a P's state to Pgcstop, so each P is
-// counted once. An M that read stop_wanted early and takes the lock late checks stopwait and the state again under it.
-// What goes on while the world stands: Ms without a P. The netpoller readies goroutines
-// (Gwaiting -> Grunnable, to the global queue); nobody runs them.
+// stopwait is counted down only under sched_lock and only by who moved a P's state to Pgcstop, so
+// each P is counted once. An M that read stop_wanted early and takes the lock late checks stopwait
+// and the state again under it. What goes on while the world stands: Ms without a P. The netpoller
+// readies goroutines (Gwaiting -> Grunnable, to the global queue); nobody runs them.
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
 #include "runtime/sched.h"
@@ -170,7 +171,7 @@ void RetireP(M* m, P* p) {
   MoveTimers(p, rt->all_ps[0]);
   if (m->p == p) m->p = nullptr;
   p->m.Store(nullptr, os::kRelaxed<"p.retire.m">);  // a hint
-  p->state.Store(Pdead, os::kRelaxed<"p.dead">);  // the world stands
+  p->state.Store(Pdead, os::kRelaxed<"p.dead">);    // the world stands
 }
 
 }  // namespace

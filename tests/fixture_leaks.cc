@@ -16,7 +16,9 @@ WEFT_TEST(Leak, Timer) {
   weft::AfterFunc(absl::Hours(1), [] {});
 }
 
-WEFT_TEST(Leak, Descriptor) { ASSERT_GE(open("/dev/null", O_RDONLY | O_CLOEXEC), 0); }
+WEFT_TEST(Leak, Descriptor) {
+  ASSERT_GE(open("/dev/null", O_RDONLY | O_CLOEXEC), 0);
+}
 
 WEFT_TEST(Leak, BusyP) {
   if (procs() == 1) return;

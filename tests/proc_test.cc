@@ -352,8 +352,9 @@ WEFT_TEST(Blocking, AllowsWhatDoesNotBlock) {
 // A goroutine whose only entries into the runtime are short calls:
 //   1. it is asked to stop (sysmon, after 10 ms), 2. it enters and leaves Blocking, 3. it takes its
 //   P back, since nobody took it during so short a call.
-// If neither 2 nor 3 looks at the request, it keeps its P for ever.
-// Disabled: EnterBlocking and ExitBlocking do not poll, so this does not end on one P.
+// If neither 2 nor 3 looks at the request, it keeps its P until the kernel happens to take the
+// CPU from it inside a call, which takes seconds.
+// Disabled: EnterBlocking and ExitBlocking do not poll.
 WEFT_TEST(Blocking, DISABLED_OfShortCallsEndsWithTheSlice) {
   const int before = weft::MaxProcs(1);
   std::atomic<bool> stop = false;
@@ -361,7 +362,10 @@ WEFT_TEST(Blocking, DISABLED_OfShortCallsEndsWithTheSlice) {
   group.Go([&] {
     while (!stop) weft::Blocking([] { return getppid(); });
   });
-  weft::Yield();
+  const absl::Time start = absl::Now();
+  for (int i = 0; i < 20; i++) weft::Yield();
+  // Chosen: ten times what twenty slices take.
+  EXPECT_LT(absl::Now() - start, absl::Seconds(2));
   stop = true;
   group.Wait();
   weft::MaxProcs(before);

@@ -25,11 +25,11 @@ void Race(int round, A a, B b) {
   };
   WaitGroup group;
   group.Go([&] {
-    meet(round * 7 % 101);
+    meet(round * 37 % 1009);
     a();
   });
   group.Go([&] {
-    meet(round * 5 % 97);
+    meet(round * 53 % 997);
     b();
   });
   group.Wait();

@@ -267,7 +267,7 @@ WEFT_TEST(Cond, WaitEndsWithItsContext) {
 // One of two waiters is cancelled while one signal comes: it must end one of the two waits, or the
 // other waiter would wait for ever.
 WEFT_TEST(Cond, ASignalIsNotSpentOnACancelledWait) {
-  for (int round = 0; round < 2000; round++) {
+  for (int round = 0; round < 400; round++) {
     Mutex mutex;
     Cond cond;
     CancelContext ctx = Context::WithCancel(Context::Background());

@@ -45,9 +45,13 @@ struct UnwindRegisters {
 inline UnwindRegisters RegistersOf(const void* saved_sp) {
   const SavedContext* c = static_cast<const SavedContext*>(saved_sp);
   return {c->pc,  reinterpret_cast<uint64_t>(saved_sp) + sizeof(SavedContext),
-          c->rbp, c->rbx, c->r12, c->r13, c->r14, c->r15};
+          c->rbp, c->rbx,
+          c->r12, c->r13,
+          c->r14, c->r15};
 }
 
-inline void CpuRelax() { __builtin_ia32_pause(); }
+inline void CpuRelax() {
+  __builtin_ia32_pause();
+}
 
 }  // namespace weft::arch

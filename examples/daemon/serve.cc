@@ -50,9 +50,8 @@ absl::Status Serve(const Service& service) {
       const absl::Status status = scope.Wait(conn.status());
       return weft::SignalOf(status) != 0 ? absl::OkStatus() : status;
     }
-    scope.Go([conn = *std::move(conn), &service, &ending]() mutable {
-      service.handle(conn, ending);
-    });
+    scope.Go(
+        [conn = *std::move(conn), &service, &ending]() mutable { service.handle(conn, ending); });
   }
 }
 

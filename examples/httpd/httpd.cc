@@ -46,8 +46,7 @@ int main(int argc, char** argv) {
   service.scheme = "http://";
   service.bind = absl::GetFlag(FLAGS_bind);
   service.port = absl::GetFlag(FLAGS_port);
-  service.handle = [&router, &timeouts](weft::io::Stream& stream,
-                                        const examples::Ending& ending) {
+  service.handle = [&router, &timeouts](weft::io::Stream& stream, const examples::Ending& ending) {
     httpd::Connection(stream, router, timeouts, ending).Serve();
   };
   return weft::Main([&service] { return examples::Serve(service); });

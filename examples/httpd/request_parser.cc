@@ -185,8 +185,7 @@ int RequestParser::OnBody(http_parser* parser, const char* at, size_t length) {
 
 int RequestParser::OnMessageComplete(http_parser* parser) {
   RequestParser* self = Self(parser);
-  self->request_.keep_alive =
-      http_should_keep_alive(parser) != 0 && parser->method != HTTP_CONNECT;
+  self->request_.keep_alive = http_should_keep_alive(parser) != 0 && parser->method != HTTP_CONNECT;
   self->stage_ = Stage::kIdle;
   self->complete_ = true;
   http_parser_pause(parser, 1);

@@ -18,7 +18,8 @@ struct Route {
 
 class Router {
  public:
-  // `routes` must outlive it. A GET route answers HEAD as well. Few routes: they are looked through.
+  // `routes` must outlive it. A GET route answers HEAD as well. Few routes: they are looked
+  // through.
   explicit Router(std::span<const Route> routes) : routes_(routes) {}
 
   // Runs the route's function; 404 where no route has the path, 405 where none has the method.

@@ -2,7 +2,8 @@
 //
 // Names are letters only and at most 8 of them, so that a name is one word of 64 bits in which
 // bit 5 of each byte tells upper from lower case: setting these bits folds it, and makes no other
-// character into a letter. The word finds its entry through a small hash table made at compile time.
+// character into a letter. The word finds its entry through a small hash table made at compile
+// time.
 #include <array>
 #include <cctype>
 #include <cstring>

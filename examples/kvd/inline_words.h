@@ -12,7 +12,6 @@ namespace kvd {
 //
 // As Redis's sdssplitargs: "..." knows \n \r \t \b \a \xHH and \ before any other character, '...'
 // knows \' only, and a closing quote must be followed by a space. False: the quotes do not match.
-[[nodiscard]] bool SplitWords(std::string_view line, std::string* text,
-                              std::vector<size_t>* sizes);
+[[nodiscard]] bool SplitWords(std::string_view line, std::string* text, std::vector<size_t>* sizes);
 
 }  // namespace kvd

@@ -147,9 +147,9 @@ void CountKeys(Call& call) {
 }
 
 void FlushAll(Call& call) {
-  const bool known = call.args.size() == 1 ||
-                     (call.args.size() == 2 &&
-                      (IsWord(call.args[1], "sync") || IsWord(call.args[1], "async")));
+  const bool known =
+      call.args.size() == 1 ||
+      (call.args.size() == 2 && (IsWord(call.args[1], "sync") || IsWord(call.args[1], "async")));
   if (!known) return call.reply.Error(kSyntaxError);
   call.server.store.Clear();
   call.reply.Status("OK");

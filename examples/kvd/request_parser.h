@@ -55,11 +55,11 @@ class RequestParser {
   Result Malformed(std::string_view why);
   Result Complete(const char* base);
 
-  std::string kept_;       // what Keep has saved, and what was fed after it
-  std::string_view data_;  // all input: kept_, or what was fed
-  size_t begin_ = 0;       // of the command, in data_
-  size_t next_ = 0;        // what is looked at next, from begin_
-  int64_t missing_ = 0;    // elements of the array still to come; 0: its length is next
+  std::string kept_;        // what Keep has saved, and what was fed after it
+  std::string_view data_;   // all input: kept_, or what was fed
+  size_t begin_ = 0;        // of the command, in data_
+  size_t next_ = 0;         // what is looked at next, from begin_
+  int64_t missing_ = 0;     // elements of the array still to come; 0: its length is next
   int64_t bulk_size_ = -1;  // of the element that is next; -1: its length is next
   std::vector<Part> parts_;
   std::vector<std::string_view> args_;

@@ -61,7 +61,8 @@ void DescribeSome(Call& call) {
 
 // What tools ask for before they begin; none can be set.
 constexpr std::pair<const char*, const char*> kConfig[] = {
-    {"appendonly", "no"}, {"databases", "1"}, {"maxmemory", "0"}, {"proto-max-bulk-len", "536870912"},
+    {"appendonly", "no"}, {"databases", "1"},
+    {"maxmemory", "0"},   {"proto-max-bulk-len", "536870912"},
     {"save", ""},         {"timeout", "0"},
 };
 
@@ -83,10 +84,10 @@ void GetConfig(Call& call) {
 // ---- INFO ----
 
 std::string ServerSection(const Call& call) {
-  return absl::StrCat("# Server\r\nredis_version:7.0.0\r\nserver_name:kvd\r\nnetpoller:",
-                      weft::NetpollName(), "\r\nprocs:", weft::MaxProcs(0),
-                      "\r\nprocess_id:", getpid(), "\r\nuptime_in_seconds:",
-                      (WallClock_ms() - call.server.started_ms) / 1000, "\r\n");
+  return absl::StrCat(
+      "# Server\r\nredis_version:7.0.0\r\nserver_name:kvd\r\nnetpoller:", weft::NetpollName(),
+      "\r\nprocs:", weft::MaxProcs(0), "\r\nprocess_id:", getpid(),
+      "\r\nuptime_in_seconds:", (WallClock_ms() - call.server.started_ms) / 1000, "\r\n");
 }
 
 std::string ClientsSection(const Call& call) {
@@ -178,8 +179,10 @@ void Echo(Call& call) {
 
 void Select(Call& call) {
   const std::optional<int64_t> index = ParseInteger(call.args[1]);
-  if (!index || *index < INT32_MIN || *index > INT32_MAX) {
-    return call.reply.Error(kNotAnInteger);
+  if (!index) return call.reply.Error(kNotAnInteger);
+  if (*index < INT32_MIN || *index > INT32_MAX) {
+    return call.reply.Error(
+        "ERR value is out of range, value must between -2147483648 and 2147483647");
   }
   if (*index != 0) return call.reply.Error("ERR DB index is out of range");
   call.reply.Status("OK");

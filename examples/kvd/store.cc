@@ -25,8 +25,7 @@ int64_t WallClock_ms() {
 }
 
 Key::Key(std::string_view key_text)
-    : text(key_text),
-      hash(absl::HashOf(absl::string_view(key_text.data(), key_text.size()))) {}
+    : text(key_text), hash(absl::HashOf(absl::string_view(key_text.data(), key_text.size()))) {}
 
 // ---- The whole ----
 

@@ -119,13 +119,12 @@ void Set(Call& call) {
   bool done = false;
   {
     Store::Access access(call.server.store, key);
-    const bool look = options.only_new || options.only_existing || options.want_old ||
-                      options.keep_ttl;
+    const bool look =
+        options.only_new || options.only_existing || options.want_old || options.keep_ttl;
     const Store::Entry* entry = look ? access.Find(key) : nullptr;
     if (entry != nullptr) old = entry->value;
     if (entry != nullptr && options.keep_ttl) expires_ms = entry->expires_ms;
-    done = !(options.only_new && entry != nullptr) &&
-           !(options.only_existing && entry == nullptr);
+    done = !(options.only_new && entry != nullptr) && !(options.only_existing && entry == nullptr);
     if (done) access.Put(key, std::move(value), expires_ms);
   }
   if (options.want_old) return AnswerValue(call, old);

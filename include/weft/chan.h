@@ -75,10 +75,10 @@ class Slot {
 struct SelectCase {
   enum Kind : uint8_t { kNever, kSend, kReceive, kTimeout };
   Kind kind = kNever;
-  bool ok = false;            // out, of the case that won: false when the channel is closed
+  bool ok = false;  // out, of the case that won: false when the channel is closed
   ChanCore* chan = nullptr;
   void* value = nullptr;
-  int64_t timeout_ns = 0;     // kTimeout
+  int64_t timeout_ns = 0;  // kTimeout
 };
 }  // namespace internal
 
@@ -112,9 +112,7 @@ class Chan {
   [[nodiscard]] bool Send(T&& value) {
     return internal::SendChan(core_, &value, true) == internal::ChanResult::kOk;
   }
-  [[nodiscard]] bool Send(const T& value)
-    requires std::is_copy_constructible_v<T>
-  {
+  [[nodiscard]] bool Send(const T& value) requires std::is_copy_constructible_v<T> {
     T copy(value);
     return Send(std::move(copy));
   }
@@ -124,9 +122,7 @@ class Chan {
   [[nodiscard]] bool TrySend(T&& value) {
     return internal::SendChan(core_, &value, false) == internal::ChanResult::kOk;
   }
-  [[nodiscard]] bool TrySend(const T& value)
-    requires std::is_copy_constructible_v<T>
-  {
+  [[nodiscard]] bool TrySend(const T& value) requires std::is_copy_constructible_v<T> {
     T copy(value);
     return TrySend(std::move(copy));
   }
@@ -186,9 +182,7 @@ class Chan {
    private:
     bool* sent_;
   };
-  [[nodiscard]] SendCase OnSend(T* out, bool* sent = nullptr) {
-    return SendCase(core_, out, sent);
-  }
+  [[nodiscard]] SendCase OnSend(T* out, bool* sent = nullptr) { return SendCase(core_, out, sent); }
 
   // for (T& value : chan): receives until the channel is closed and drained.
   class Iterator {

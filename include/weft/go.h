@@ -72,8 +72,8 @@ template <class F>
 }
 
 template <class F>
-  requires(!std::is_same_v<std::decay_t<F>, GoOptions>)
-[[gnu::always_inline]] inline void Go(F&& fn) {
+requires(!std::is_same_v<std::decay_t<F>, GoOptions>)
+    [[gnu::always_inline]] inline void Go(F&& fn) {
   Go(GoOptions{}, std::forward<F>(fn));
 }
 

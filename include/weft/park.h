@@ -21,28 +21,28 @@ struct G;
 using Goroutine = runtime::G;
 
 // Why a goroutine waits, as dumps name it.
-#define WEFT_WAIT_REASONS(R)                   \
-  R(kNone, "")                                 \
-  R(kUser, "parked")                           \
-  R(kSleep, "sleep")                           \
-  R(kChanReceive, "chan receive")              \
-  R(kChanSend, "chan send")                    \
-  R(kChanLock, "chan lock")                    \
-  R(kSelect, "select")                         \
-  R(kSelectNoCases, "select (no cases)")       \
-  R(kMutexLock, "mutex lock")                  \
-  R(kRWMutexLock, "rwmutex lock")              \
-  R(kCondWait, "cond wait")                    \
-  R(kWaitGroupWait, "waitgroup wait")          \
-  R(kOnce, "once")                             \
-  R(kCompletion, "completion")                 \
-  R(kScopeWait, "scope wait")                  \
-  R(kContextDone, "context done")              \
-  R(kIoRead, "IO wait (read)")                 \
-  R(kIoWrite, "IO wait (write)")               \
-  R(kIoLock, "IO lock")                        \
-  R(kFile, "file IO")                          \
-  R(kStopTheWorld, "stopping the world")       \
+#define WEFT_WAIT_REASONS(R)             \
+  R(kNone, "")                           \
+  R(kUser, "parked")                     \
+  R(kSleep, "sleep")                     \
+  R(kChanReceive, "chan receive")        \
+  R(kChanSend, "chan send")              \
+  R(kChanLock, "chan lock")              \
+  R(kSelect, "select")                   \
+  R(kSelectNoCases, "select (no cases)") \
+  R(kMutexLock, "mutex lock")            \
+  R(kRWMutexLock, "rwmutex lock")        \
+  R(kCondWait, "cond wait")              \
+  R(kWaitGroupWait, "waitgroup wait")    \
+  R(kOnce, "once")                       \
+  R(kCompletion, "completion")           \
+  R(kScopeWait, "scope wait")            \
+  R(kContextDone, "context done")        \
+  R(kIoRead, "IO wait (read)")           \
+  R(kIoWrite, "IO wait (write)")         \
+  R(kIoLock, "IO lock")                  \
+  R(kFile, "file IO")                    \
+  R(kStopTheWorld, "stopping the world") \
   R(kPreempted, "preempted")
 
 enum class WaitReason : uint8_t {

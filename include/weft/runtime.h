@@ -72,21 +72,21 @@ int MaxProcs(int n);
 
 // What the runtime holds at one moment. Each number is exact, the whole is not one snapshot.
 struct RuntimeStats {
-  int goroutines;           // existing, without the dead ones kept for reuse
-  int threads;              // Ms
-  int idle_threads;         // Ms asleep without a P
-  int procs;                // Ps
-  int idle_procs;           // Ps without an M
-  int running_procs;        // Ps that run goroutines or look for one
-  int syscall_procs;        // Ps of goroutines in Blocking
-  int poll_descriptors;     // descriptors registered with the netpoller
-  int timers;               // timers that will fire
-  size_t stack_bytes;       // reserved for stacks in use
-  size_t runtime_bytes;     // mapped for the runtime's own structures
-  uint64_t context_switches;  // goroutines switched in
-  uint64_t steals;            // goroutines taken from another P's queue
-  uint64_t handoffs;          // Ps taken from threads in Blocking
-  uint64_t preemptions;       // time slices that ended at a poll
+  int goroutines;                   // existing, without the dead ones kept for reuse
+  int threads;                      // Ms
+  int idle_threads;                 // Ms asleep without a P
+  int procs;                        // Ps
+  int idle_procs;                   // Ps without an M
+  int running_procs;                // Ps that run goroutines or look for one
+  int syscall_procs;                // Ps of goroutines in Blocking
+  int poll_descriptors;             // descriptors registered with the netpoller
+  int timers;                       // timers that will fire
+  size_t stack_bytes;               // reserved for stacks in use
+  size_t runtime_bytes;             // mapped for the runtime's own structures
+  uint64_t context_switches;        // goroutines switched in
+  uint64_t steals;                  // goroutines taken from another P's queue
+  uint64_t handoffs;                // Ps taken from threads in Blocking
+  uint64_t preemptions;             // time slices that ended at a poll
   uint64_t netpoll_readied;         // goroutines made runnable by the netpoller
   uint64_t netpoll_readied_in_stw;  // of these, while the world was stopped
   uint64_t netpoll_moved;           // connections moved from a ring to the shared set

@@ -18,6 +18,8 @@ void SleepThread(int64_t ns) {
   }
 }
 
-void YieldThread() { sched_yield(); }
+void YieldThread() {
+  sched_yield();
+}
 
 }  // namespace weft::os

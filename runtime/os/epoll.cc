@@ -27,8 +27,7 @@ int WaitFor(int fd, epoll_event* events, int size, int64_t timeout_ns) {
   if (timeout_ns > 0 && has_pwait2.Load(kRelaxed<"epoll.pwait2">)) {
     timespec timeout = {.tv_sec = timeout_ns / 1'000'000'000,
                         .tv_nsec = timeout_ns % 1'000'000'000};
-    int n = static_cast<int>(
-        syscall(SYS_epoll_pwait2, fd, events, size, &timeout, nullptr, 0));
+    int n = static_cast<int>(syscall(SYS_epoll_pwait2, fd, events, size, &timeout, nullptr, 0));
     if (n >= 0 || errno != ENOSYS) return n;
     has_pwait2.Store(false, kRelaxed<"epoll.pwait2.missing">);  // as above
   }
@@ -88,7 +87,11 @@ void DrainEvent(int fd) {
   (void)!read(fd, &count, sizeof(count));
 }
 
-void CloseDescriptor(int fd) { close(fd); }
-void ShutdownSocket(int fd) { shutdown(fd, SHUT_RDWR); }
+void CloseDescriptor(int fd) {
+  close(fd);
+}
+void ShutdownSocket(int fd) {
+  shutdown(fd, SHUT_RDWR);
+}
 
 }  // namespace weft::os

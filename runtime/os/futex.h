@@ -22,7 +22,8 @@ extern bool membarrier_refused;
 
 [[gnu::always_inline]] inline void AsymmetricFastFence() {
   LightFence();
-  if (membarrier_refused) [[unlikely]] Fence(kSeqCst<"asymmetric.fallback">);
+  if (membarrier_refused) [[unlikely]]
+    Fence(kSeqCst<"asymmetric.fallback">);
 }
 
 }  // namespace weft::os

@@ -57,9 +57,13 @@ int OpenPages(void* start, size_t bytes) {
   return mprotect(start, bytes, PROT_READ | PROT_WRITE) == 0 ? 0 : -errno;
 }
 
-void Unmap(void* start, size_t bytes) { munmap(start, bytes); }
+void Unmap(void* start, size_t bytes) {
+  munmap(start, bytes);
+}
 
-void ReleasePages(void* start, size_t bytes) { madvise(start, bytes, MADV_DONTNEED); }
+void ReleasePages(void* start, size_t bytes) {
+  madvise(start, bytes, MADV_DONTNEED);
+}
 
 bool GuardsAreCheap() {
   static const bool cheap = ProbeGuardInstall();

@@ -22,8 +22,8 @@ void Unmap(void* start, size_t bytes);
 void ReleasePages(void* start, size_t bytes);
 
 // Makes one page fault on access. MADV_GUARD_INSTALL where its effect was seen at the first call
-// (kernel 6.13; some emulators accept and ignore it), mprotect elsewhere: that splits the mapping, and
-// vm.max_map_count ends it at about half as many guards. 0 or -errno.
+// (kernel 6.13; some emulators accept and ignore it), mprotect elsewhere: that splits the mapping,
+// and vm.max_map_count ends it at about half as many guards. 0 or -errno.
 int InstallGuard(void* page);
 bool GuardsAreCheap();  // no mapping each
 

@@ -10,6 +10,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <charconv>
+
 #include "weft/internal/atomic.h"
 
 namespace weft::os {
@@ -56,7 +58,7 @@ int StartThread(const char* name, size_t stack_size, void (*fn)(void*), void* ar
   if (stack_size != 0) pthread_attr_setstacksize(&attributes, stack_size);
   sigset_t blocked = SignalsOfOurThreads();
   sigset_t before;
-  pthread_sigmask(SIG_SETMASK, &blocked, &before);  // inherited: no window without it
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);        // inherited: no window without it
   own_threads.FetchAdd(1, kRelaxed<"thread.own.start">);  // a counter, before the thread ends
   pthread_t thread;
   int error = pthread_create(&thread, &attributes, Trampoline, start);
@@ -69,9 +71,13 @@ int StartThread(const char* name, size_t stack_size, void (*fn)(void*), void* ar
   return -error;
 }
 
-int OwnThreads() { return own_threads.Load(kRelaxed<"thread.own.read">); }  // a counter
+int OwnThreads() {
+  return own_threads.Load(kRelaxed<"thread.own.read">);
+}  // a counter
 
-int ThreadId() { return gettid(); }
+int ThreadId() {
+  return gettid();
+}
 
 StackBounds ThreadStack() {
   pthread_attr_t attributes;
@@ -96,7 +102,9 @@ int CountThreads() {
     p = strchr(p + 1, ' ');
     if (p == nullptr) return 0;
   }
-  return atoi(p + 1);
+  int threads = 0;
+  std::from_chars(p + 1, text + strlen(text), threads);
+  return threads;
 }
 
 int AffinityCpus() {
@@ -124,7 +132,9 @@ int ReadFile(const char* path, char* buffer, size_t size) {
   return static_cast<int>(have);
 }
 
-const char* Environment(const char* name) { return getenv(name); }
+const char* Environment(const char* name) {
+  return getenv(name);
+}
 
 void WriteAll(int fd, const char* text, size_t size) {
   while (size > 0) {
@@ -136,7 +146,11 @@ void WriteAll(int fd, const char* text, size_t size) {
   }
 }
 
-void Abort() { abort(); }
-void ExitProcess(int code) { _exit(code); }
+void Abort() {
+  abort();
+}
+void ExitProcess(int code) {
+  _exit(code);
+}
 
 }  // namespace weft::os

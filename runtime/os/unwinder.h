@@ -1,7 +1,7 @@
 // libunwind, loaded at start and bound to by name.
 //
-// It is not linked: libunwind.so has a _Unwind_RaiseException of its own, and a program linked with it
-// would throw through that one instead of libgcc's.
+// It is not linked: libunwind.so has a _Unwind_RaiseException of its own, and a program linked with
+// it would throw through that one instead of libgcc's.
 #pragma once
 
 #define UNW_LOCAL_ONLY

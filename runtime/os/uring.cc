@@ -24,7 +24,9 @@ int Uring::Open(unsigned submissions, unsigned completions) {
   return 0;
 }
 
-void Uring::Close() { io_uring_queue_exit(&ring_); }
+void Uring::Close() {
+  io_uring_queue_exit(&ring_);
+}
 
 bool Uring::AddPoll(int fd, uint32_t mask, uint64_t user_data) {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
@@ -83,7 +85,9 @@ unsigned Uring::Reap(UringEvent* out, unsigned size) {
   return n;
 }
 
-void Uring::ActivatePolling() { RingIsReadable(fd()); }
+void Uring::ActivatePolling() {
+  RingIsReadable(fd());
+}
 
 bool RingIsReadable(int ring_fd) {
   pollfd p = {.fd = ring_fd, .events = POLLIN, .revents = 0};

@@ -13,8 +13,8 @@ namespace weft::os {
 
 struct UringEvent {
   uint64_t user_data;
-  int result;   // poll mask, or -errno
-  bool more;    // the multishot goes on
+  int result;  // poll mask, or -errno
+  bool more;   // the multishot goes on
 };
 
 class Uring {
@@ -36,8 +36,8 @@ class Uring {
   // Entering would bring something, or something has come. Reads shared memory only.
   bool HasWork() const {
     return unsubmitted() != 0 || io_uring_cq_ready(&ring_) != 0 ||
-           (IO_URING_READ_ONCE(*ring_.sq.kflags) &
-            (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) != 0;
+           (IO_URING_READ_ONCE(*ring_.sq.kflags) & (IORING_SQ_TASKRUN | IORING_SQ_CQ_OVERFLOW)) !=
+               0;
   }
   // Submits, and lets what is ready complete. 0 or -errno (EAGAIN, EBUSY: reap and try again).
   int Enter();

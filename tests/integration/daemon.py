@@ -90,10 +90,10 @@ class Daemon:
     def connect(self):
         return Peer(self.host, self.port)
 
-    def terminate(self):
+    def terminate(self, number=signal.SIGTERM):
         """SIGTERM. A second one would end it at once."""
         self._told = True
-        self._process.send_signal(signal.SIGTERM)
+        self._process.send_signal(number)
 
     def wait(self):
         """Its exit code."""
