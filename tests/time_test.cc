@@ -216,28 +216,21 @@ WEFT_TEST(Timer, ManyChangeInTheSameHeap) {
   }
 }
 
-// Go's testAfterQueuing.
+// Go's testAfterQueuing. When they fired counts, not when their receivers ran.
 WEFT_TEST(Timer, FireInTheOrderOfTheirTimes) {
   constexpr absl::Duration kStep = absl::Milliseconds(4);
-  Chan<int> fired(16);
-  WaitGroup group;
-  std::vector<int> slots = {5, 3, 6, 6, 6, 1, 1, 2, 7, 9, 4, 8, 0};
+  const std::vector<int> slots = {5, 3, 6, 6, 6, 1, 1, 2, 7, 9, 4, 8, 0};
+  const absl::Time start = absl::Now();
   std::vector<Timer> timers;
   for (int slot : slots) timers.emplace_back(slot * kStep);
-  for (size_t i = 0; i < slots.size(); i++) {
-    group.Go([&, i] {
-      const absl::Time when = timers[i].Wait();
-      static_cast<void>(when);
-      ASSERT_TRUE(fired.Send(slots[i]));
-    });
-  }
-  group.Wait();
-  std::vector<int> order;
-  while (std::optional<int> slot = fired.TryReceive()) order.push_back(*slot);
-  EXPECT_EQ(order.size(), slots.size());
-  if (procs() == 1) {
-    EXPECT_TRUE(std::is_sorted(order.begin(), order.end())) << ::testing::PrintToString(order);
-  }
+  std::vector<std::pair<absl::Time, int>> fired;
+  for (size_t i = 0; i < slots.size(); i++) fired.emplace_back(timers[i].Wait(), slots[i]);
+  for (const auto& [when, slot] : fired) EXPECT_GE(when - start, slot * kStep);
+  if (procs() > 1) return;  // two Ms may fire two timers at once
+  std::stable_sort(fired.begin(), fired.end(),
+                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  EXPECT_TRUE(std::is_sorted(fired.begin(), fired.end(),
+                             [](const auto& a, const auto& b) { return a.second < b.second; }));
 }
 
 // The timer fires while it is stopped: afterwards there must be nothing to receive.
