@@ -7,7 +7,7 @@
 build_packages=(meson ninja-build pkg-config g++ ccache python3 liburing-dev libunwind-dev
   libabsl-dev libgtest-dev libgmock-dev libbenchmark-dev libhttp-parser-dev libboost-dev)
 demo_packages=("${build_packages[@]}" wrk redis-tools)
-check_packages=("${demo_packages[@]}" git curl cmake gdb clang clang-format clang-tidy
+check_packages=("${demo_packages[@]}" redis-server git curl cmake gdb clang clang-format clang-tidy
   libclang-rt-14-dev)
 
 bring_packages() {

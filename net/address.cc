@@ -1,7 +1,5 @@
 #include "net/address.h"
 
-#include <arpa/inet.h>
-
 #include <algorithm>
 #include <charconv>
 #include <cstring>
@@ -47,21 +45,20 @@ absl::StatusOr<HostPort> SplitHostPort(std::string_view text) {
 }
 
 std::optional<Address> ParseIp(std::string_view host, uint16_t port) {
-  uint8_t bytes[16];
   const size_t percent = host.find('%');
-  const std::string ip(host.substr(0, percent));  // inet_pton wants a 0 at the end
-  if (inet_pton(AF_INET, ip.c_str(), bytes) == 1) {
-    if (percent != std::string_view::npos) return std::nullopt;
-    return Address::FromBytes({bytes, 4}, port);
-  }
-  if (inet_pton(AF_INET6, ip.c_str(), bytes) != 1) return std::nullopt;
-  uint32_t zone = 0;
-  if (percent != std::string_view::npos) {
+  const bool has_zone = percent != std::string_view::npos;
+  os::Endpoint endpoint;
+  if (!os::ParseIp(std::string(host.substr(0, percent)).c_str(), &endpoint)) return std::nullopt;
+  if (has_zone) {
+    if (endpoint.length == 4) return std::nullopt;
     const std::string name(host.substr(percent + 1));
-    if (!ParseNumber(name, UINT32_MAX, &zone)) zone = os::InterfaceNumber(name.c_str());
-    if (zone == 0) return std::nullopt;
+    if (!ParseNumber(name, UINT32_MAX, &endpoint.zone)) {
+      endpoint.zone = os::InterfaceNumber(name.c_str());
+    }
+    if (endpoint.zone == 0) return std::nullopt;
   }
-  return Address::FromBytes({bytes, 16}, port, zone);
+  endpoint.port = port;
+  return FromEndpoint(endpoint);
 }
 
 Address FromEndpoint(const os::Endpoint& endpoint) {
@@ -111,8 +108,8 @@ bool Address::is_wildcard() const {
 
 std::string Address::ip() const {
   if (empty()) return "";
-  char text[INET6_ADDRSTRLEN] = "";
-  inet_ntop(is_ipv4() ? AF_INET : AF_INET6, ip_, text, sizeof(text));
+  char text[os::kIpTextBytes];
+  os::FormatIp(internal::ToEndpoint(*this), text);
   std::string result = text;
   if (zone_ != 0) result.append("%").append(std::to_string(zone_));
   return result;

@@ -99,7 +99,7 @@ constexpr size_t HeaderBytes() {
 }
 
 bool ReleaseOnPark(Goroutine*, void* c) {
-  static_cast<ChanCore*>(c)->lock.Release();
+  static_cast<ChanCore*>(c)->lock.ReleaseLast();
   return true;
 }
 

@@ -107,10 +107,10 @@ void ReleaseExited(M* m, G* g) {
   if (g->stack.hi != 0) {
     UnpoisonStack(g->stack.lo, g->stack.hi);
     if (g->stack_class == Rt()->default_stack_class) {
-      if (p->stacks.size == StackCache::kCapacity) {
+      if (p->stacks.size() == StackCache::kCapacity) {
         Rt()->stacks.Drain(&p->stacks, g->stack_class, StackCache::kCapacity / 2);
       }
-      p->stacks.stack[p->stacks.size++] = g->stack;
+      p->stacks.Push(g->stack);
     } else {
       Rt()->stacks.Free(g->stack, g->stack_class);
     }

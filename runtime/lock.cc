@@ -23,9 +23,12 @@ void Lock::AcquireSlow() {
   sleepers_.FetchAdd(1, os::kRelaxed<"lock.sleepers.add">);  // step 2; ordered by step 3
   os::Membarrier();
   for (;;) {
-    uint32_t free = 0;
-    if (held_.CompareExchange(free, 1, os::kAcquire<"lock.acquire.slept">)) break;
-    os::FutexWait(held_, 1);
+    uint32_t seen = 0;
+    // 2: others may sleep too.
+    if (held_.CompareExchange(seen, 2, os::kAcquire<"lock.acquire.slept">)) break;
+    // Found by ReleaseLast; nothing is read under the mark.
+    if (seen == 1 && !held_.CompareExchange(seen, 2, os::kRelaxed<"lock.mark">)) continue;
+    os::FutexWait(held_, 2);
   }
   sleepers_.FetchSub(1, os::kRelaxed<"lock.sleepers.sub">);  // by the holder: before its release
 }

@@ -5,18 +5,21 @@
 // buffered send. A futex mutex needs the RMW because it must see, in one step with the release,
 // whether somebody sleeps.
 //
-// Actors: the holder H and waiters W. Words: held_ (0/1) and sleepers_ (how many W sleep or are
-// about to).
+// Actors: the holder H and waiters W. Words: held_ (0 free, 1 held, 2 held and somebody may sleep)
+// and sleepers_ (how many W sleep or are about to).
 //   1. Lock: CAS held_ 0 -> 1 (acquire). Fails: spin a little, then
 //   2. W adds itself to sleepers_,
 //   3. W calls Membarrier: every running thread of the process passes a full fence,
-//   4. W tries the CAS again; if it fails, futex-waits while held_ is 1; again from 4;
-//      when it holds the lock it leaves sleepers_.
+//   4. W tries the CAS again, now 0 -> 2; if it fails, marks held_ 2 and futex-waits while it is
+//      2; again from 4; when it holds the lock it leaves sleepers_.
 //   5. Unlock: H stores held_ = 0 (release), compiler fence, loads sleepers_; not 0: futex-wakes
 //      one.
 // No wakeup is lost: if H's load (5) does not see W's add (2), H's load came before W's barrier
 // (3) in H's instruction order, so H's store did too, and W's CAS at 4 sees it. Several waiters:
 // each that leaves step 4 with the lock unlocks later, and wakes the next.
+// ReleaseLast is for a holder whose release lets somebody destroy the lock's owner (the commit of
+// a park: who is readied may free the channel or mutex). It touches the lock once: an exchange,
+// which finds the 2 of 4. A W that marks after it fails its CAS and takes the lock.
 // Where membarrier is refused (seccomp), Unlock uses a full fence in its place; the flag is set
 // once, before the first lock is taken.
 //
@@ -57,6 +60,13 @@ class Lock {
     held_.Store(0, os::kRelease<"lock.release">);
     os::AsymmetricFastFence();  // partner: Membarrier in AcquireSlow (3)
     if (sleepers_.Load(os::kRelaxed<"lock.release.look">) != 0) [[unlikely]]
+      WakeSleeper();
+  }
+
+  // The last access to the lock by this holder; see the essay.
+  [[gnu::always_inline]] void ReleaseLast() {
+    NoteReleased(this, rank_);
+    if (held_.Exchange(0, os::kRelease<"lock.release_last">) == 2) [[unlikely]]
       WakeSleeper();
   }
 

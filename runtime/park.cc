@@ -158,6 +158,19 @@ void ExitGoroutine(M* m, G* g) {
   arch::weft_restart(reinterpret_cast<void*>(next->stack.hi), m);
 }
 
+namespace {
+
+// A thief's last look may have come between N's pop and this push, and N may compute now. On g0
+// nobody is needed: the M looks through the queue next.
+[[gnu::always_inline]] inline void WakeForYielded(M* m) {
+  if (m->curg == &m->g0) return;
+  if (Rt()->idle_p_count.Load(os::kRelaxed<"yield.idle">) == 0) return;  // again in WakeP
+  os::Fence(os::kSeqCst<"yield.fence">);  // queued before the look (wake.cc, rule 1)
+  WakeP();
+}
+
+}  // namespace
+
 void FinishSwitchSlow(M* m, G* prev) {
   prev->m.Store(nullptr, os::kRelaxed<"finish.m">);  // for dumps
   switch (m->after) {
@@ -175,6 +188,7 @@ void FinishSwitchSlow(M* m, G* prev) {
     case AfterSwitch::kYield:
       CasGStatus<Grunning, Grunnable>(prev);
       PushLocal(m, m->p, prev);
+      WakeForYielded(m);
       return;
     case AfterSwitch::kGlobalYield:
       CasGStatus<Grunning, Grunnable>(prev);
@@ -199,11 +213,12 @@ void ReadyG(M* m, G* g) {
     WakeP();
   } else {
     PushGlobal(g);
+    os::Fence(os::kSeqCst<"ready.fence">);  // queued before the look (wake.cc, rule 1)
     WakeP();
   }
 }
 
-M* Entry::ServePreemption(M* m) {
+M* ServePreemption(M* m) {
   G* g = m->curg;
   // Only the request is taken back; the next slice sets the guard anew.
   g->stackguard0.Store(g->stack.lo, os::kRelaxed<"preempt.clear">);

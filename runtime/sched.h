@@ -202,6 +202,9 @@ M* Mcall(M* m, G* g, void (*fn)(void*));
 
 uint32_t RandomBelow(M* m, uint32_t n);
 
+// The time slice is over: gives way. The M that the goroutine goes on on.
+M* ServePreemption(M* m);
+
 // The runtime's entry from a goroutine: nothing stops the thread while it stands, and a pending
 // preemption is served first. On a plain thread m() is null.
 class Entry {
@@ -225,7 +228,6 @@ class Entry {
   void Moved(M* m) { m_ = m; }
 
  private:
-  static M* ServePreemption(M* m);
   M* m_;
 };
 

@@ -112,7 +112,7 @@ void Execute(M* m, G* g, bool inherits_slice) {
   P* p = m->p;
   if (!g->started) {
     if (g->stack_class == Rt()->default_stack_class) {
-      if (p->stacks.size == 0) Rt()->stacks.Refill(&p->stacks, g->stack_class);
+      if (p->stacks.size() == 0) Rt()->stacks.Refill(&p->stacks, g->stack_class);
       p->stacks.Pop(&g->stack);
     } else {
       g->stack = Rt()->stacks.Allocate(g->stack_class);

@@ -261,7 +261,8 @@ class Selection {
   int EarliestTimeout() const {
     int earliest = -1;
     for (int i = 0; i < count_; i++) {
-      if (cases_[i]->kind != SelectCase::kTimeout) continue;
+      // An infinite one is no time-out.
+      if (cases_[i]->kind != SelectCase::kTimeout || cases_[i]->timeout_ns == INT64_MAX) continue;
       if (earliest < 0 || cases_[i]->timeout_ns < cases_[earliest]->timeout_ns) earliest = i;
     }
     return earliest;

@@ -6,7 +6,7 @@ namespace weft::runtime {
 
 namespace {
 bool ReleaseLock(Goroutine*, void* lock) {
-  static_cast<Lock*>(lock)->Release();
+  static_cast<Lock*>(lock)->ReleaseLast();
   return true;
 }
 }  // namespace

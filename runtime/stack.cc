@@ -51,7 +51,7 @@ Stack StackPool::Cut(int size_class) {
       Fatal(
           "no address space for a goroutine's stack of %u bytes (RLIMIT_AS? "
           "vm.overcommit_memory=2?); %u bytes of stacks are in use",
-          static_cast<uint64_t>(bytes), static_cast<uint64_t>(bytes_in_use()));
+          static_cast<uint64_t>(bytes), static_cast<uint64_t>(bytes_out()));
     }
   }
   if (arena->next + bytes > arena->opened) {
@@ -62,7 +62,7 @@ Stack StackPool::Cut(int size_class) {
       Fatal(
           "no memory for a goroutine's stack: mprotect: error %u; %u bytes of stacks are in "
           "use",
-          static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
+          static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_out()));
     }
     arena->opened += group;
   }
@@ -72,14 +72,15 @@ Stack StackPool::Cut(int size_class) {
     Fatal(
         "no guard page for a goroutine's stack: error %u (each guard needs a mapping on this "
         "kernel: raise vm.max_map_count); %u bytes of stacks are in use",
-        static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_in_use()));
+        static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_out()));
   }
   arena->next += bytes;
   return stack;
 }
 
-Stack StackPool::Allocate(int size_class) {
-  LockGuard guard(lock_);
+Stack StackPool::Take(int size_class) {
+  // A counter, written under the lock.
+  out_.FetchAdd(StackClassBytes(size_class), os::kRelaxed<"stack.out.take">);
   Free_* free = free_[size_class];
   if (free == nullptr) return Cut(size_class);
   free_[size_class] = free->next;
@@ -87,7 +88,9 @@ Stack StackPool::Allocate(int size_class) {
   return {free->lo, free->lo + StackClassBytes(size_class)};
 }
 
-void StackPool::FreeLocked(Stack stack, int size_class) {
+void StackPool::Give(Stack stack, int size_class) {
+  // A counter, written under the lock.
+  out_.FetchSub(StackClassBytes(size_class), os::kRelaxed<"stack.out.give">);
   UnpoisonStack(stack.lo, stack.hi);
   if (free_count_[size_class] >= kKeepPages) {
     size_t page = os::PageSize();
@@ -100,26 +103,28 @@ void StackPool::FreeLocked(Stack stack, int size_class) {
   free_count_[size_class]++;
 }
 
+Stack StackPool::Allocate(int size_class) {
+  LockGuard guard(lock_);
+  return Take(size_class);
+}
+
 void StackPool::Free(Stack stack, int size_class) {
   LockGuard guard(lock_);
-  FreeLocked(stack, size_class);
+  Give(stack, size_class);
 }
 
 void StackPool::Refill(StackCache* cache, int size_class) {
   LockGuard guard(lock_);
   // Fresh stacks are cut as they are needed, one at a time: a guard costs 0.8 us.
-  while (cache->size < StackCache::kCapacity / 2 && free_[size_class] != nullptr) {
-    Free_* free = free_[size_class];
-    free_[size_class] = free->next;
-    free_count_[size_class]--;
-    cache->stack[cache->size++] = {free->lo, free->lo + StackClassBytes(size_class)};
-  }
-  if (cache->size == 0) cache->stack[cache->size++] = Cut(size_class);
+  do {
+    cache->Push(Take(size_class));
+  } while (cache->size() < StackCache::kCapacity / 2 && free_[size_class] != nullptr);
 }
 
 void StackPool::Drain(StackCache* cache, int size_class, int keep) {
   LockGuard guard(lock_);
-  while (cache->size > keep) FreeLocked(cache->stack[--cache->size], size_class);
+  Stack stack;
+  while (cache->size() > keep && cache->Pop(&stack)) Give(stack, size_class);
 }
 
 bool StackPool::IsArenaAddress(uintptr_t address) const {

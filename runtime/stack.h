@@ -24,13 +24,21 @@ int StackClassOf(size_t bytes);
 // A P's stacks of the default class, the hottest last.
 struct StackCache {
   static constexpr int kCapacity = 64;
-  int32_t size = 0;
+  os::Atomic<int32_t> count{0};  // its M writes; counters read
   Stack stack[kCapacity];
 
+  int32_t size() const { return count.Load(os::kRelaxed<"stackcache.size">); }
   bool Pop(Stack* out) {
-    if (size == 0) return false;
-    *out = stack[--size];
+    int32_t n = size();
+    if (n == 0) return false;
+    *out = stack[n - 1];
+    count.Store(n - 1, os::kRelaxed<"stackcache.pop">);  // one writer
     return true;
+  }
+  void Push(Stack s) {
+    int32_t n = size();
+    stack[n] = s;
+    count.Store(n + 1, os::kRelaxed<"stackcache.push">);  // one writer
   }
 };
 
@@ -47,10 +55,8 @@ class StackPool {
   // Which stack's guard page `address` lies in, if one of ours.
   bool IsArenaAddress(uintptr_t address) const;
 
-  size_t bytes_in_use() const { return in_use_.Load(os::kRelaxed<"stack.in_use.read">); }
-  void AddInUse(int64_t bytes) {
-    in_use_.FetchAdd(static_cast<size_t>(bytes), os::kRelaxed<"stack.in_use">);  // a counter
-  }
+  // Handed out: in use or in the Ps' caches.
+  size_t bytes_out() const { return out_.Load(os::kRelaxed<"stack.out.read">); }
   void UnmapAll();
 
  private:
@@ -69,7 +75,8 @@ class StackPool {
 
   Stack Cut(int size_class);
   Arena* NewArena(int size_class);
-  void FreeLocked(Stack stack, int size_class);
+  Stack Take(int size_class);              // [lock_]
+  void Give(Stack stack, int size_class);  // [lock_]
 
   Lock lock_{LockRank::kStackPool};
   Free_* free_[kStackClasses] = {};         // [lock_]
@@ -77,7 +84,7 @@ class StackPool {
   Arena* current_[kStackClasses] = {};      // [lock_]
   Arena arenas_[kMaxArenas];                // [lock_]; arena_count_ publishes
   os::Atomic<int32_t> arena_count_{0};
-  os::Atomic<size_t> in_use_{0};
+  os::Atomic<size_t> out_{0};  // [lock_] writes
 };
 
 }  // namespace weft::runtime

@@ -183,6 +183,8 @@ namespace weft::internal {
 
 int ReportExit(const absl::Status& status) {
   if (status.ok()) return 0;
+  // A program that was asked to end by a signal it waited for, and did (sync/signal_context.cc).
+  if (absl::IsCancelled(status) && status.GetPayload("weft/signal").has_value()) return 0;
   std::string text = status.ToString();
   text += "\n";
   os::WriteAll(2, text.data(), text.size());

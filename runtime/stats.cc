@@ -30,6 +30,15 @@ void AddP(const P* p, RuntimeStats* s) {
   s->preemptions += p->preemptions.Load(os::kRelaxed<"stats.preemptions">);
 }
 
+size_t CachedStackBytes(const Runtime* rt) {
+  size_t stacks = 0;
+  for (const P* p : rt->all_ps) {
+    if (p == nullptr) break;
+    stacks += static_cast<size_t>(p->stacks.size());
+  }
+  return stacks * runtime::StackClassBytes(rt->default_stack_class);
+}
+
 }  // namespace
 
 RuntimeStats Stats() {
@@ -49,7 +58,7 @@ RuntimeStats Stats() {
     s.idle_threads = rt->idle_m_count;
   }
   s.timers = runtime::CountTimers();
-  s.stack_bytes = rt->stacks.bytes_in_use();
+  s.stack_bytes = rt->stacks.bytes_out() - CachedStackBytes(rt);
   s.runtime_bytes = rt->alloc.mapped_bytes();
   // Counters, each by itself.
   s.handoffs = rt->handoffs.Load(os::kRelaxed<"stats.handoffs">);

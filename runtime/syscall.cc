@@ -138,6 +138,11 @@ void ExitBlocking() {
   } else {
     m = runtime::Mcall(m, g, runtime::ExitWithoutP);
   }
+  // Short calls one after the other are no way around the time slice.
+  if (m->locks == 1 &&
+      g->stackguard0.Load(os::kRelaxed<"syscall.poll">) == runtime::kStackPreempt) {  // as Entry
+    m = runtime::ServePreemption(m);
+  }
   m->locks--;
 }
 

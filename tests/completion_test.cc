@@ -125,7 +125,7 @@ WEFT_TEST(Completion, WaitEndsWithItsContextAndLeavesTheValue) {
 }
 
 WEFT_TEST(Completion, SetMayRaceWithWait) {
-  for (int round = 0; round < 5000; round++) {
+  for (int round = 0; round < 1000; round++) {
     Completion<int> completion;
     Race(
         round, [&] { completion.Set(round); },
@@ -134,7 +134,7 @@ WEFT_TEST(Completion, SetMayRaceWithWait) {
 }
 
 WEFT_TEST(Completion, CancelMayRaceWithWait) {
-  for (int round = 0; round < 5000; round++) {
+  for (int round = 0; round < 1000; round++) {
     Completion<int> completion;
     CancelContext ctx = Context::WithCancel(Context::Background());
     Race(

@@ -273,7 +273,7 @@ WEFT_TEST(Context, CancelMayRaceWithDerivingAndDropping) {
 }
 
 WEFT_TEST(Context, DroppingAChildMayRaceWithItsParentsCancel) {
-  for (int round = 0; round < 5000; round++) {
+  for (int round = 0; round < 1000; round++) {
     CancelContext parent = Context::WithCancel(Context::Background());
     Context child = Context::WithCancel(Context::WithCancel(parent));
     Race(
@@ -396,7 +396,7 @@ WEFT_TEST(ContextCallback, RemoveWaitsForACallThatIsUnderWay) {
 }
 
 WEFT_TEST(ContextCallback, IsCalledOrRefusedWhenAddingRacesWithCancel) {
-  for (int round = 0; round < 5000; round++) {
+  for (int round = 0; round < 1000; round++) {
     CancelContext ctx = Context::WithCancel(Context::Background());
     Counting callback;
     bool added = false;
@@ -418,7 +418,7 @@ WEFT_TEST(ContextCallback, RemoveMayRaceWithTheCall) {
           }) {}
     std::atomic<bool> running = false;
   };
-  for (int round = 0; round < 5000; round++) {
+  for (int round = 0; round < 1000; round++) {
     CancelContext ctx = Context::WithCancel(Context::Background());
     Slow callback;
     ASSERT_TRUE(ctx.AddCallback(&callback));

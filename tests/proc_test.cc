@@ -355,7 +355,7 @@ WEFT_TEST(Blocking, AllowsWhatDoesNotBlock) {
 // If neither 2 nor 3 looks at the request, it keeps its P until the kernel happens to take the
 // CPU from it inside a call, which takes seconds.
 // Disabled: EnterBlocking and ExitBlocking do not poll.
-WEFT_TEST(Blocking, DISABLED_OfShortCallsEndsWithTheSlice) {
+WEFT_TEST(Blocking, OfShortCallsEndsWithTheSlice) {
   const int before = weft::MaxProcs(1);
   std::atomic<bool> stop = false;
   WaitGroup group;

@@ -362,7 +362,7 @@ WEFT_TEST(WaitGroup, WaitSeesWhatWasDoneBeforeDoneAndMayDestroyTheGroup) {
 }
 
 WEFT_TEST(WaitGroup, TheLastDoneMayRaceWithWait) {
-  for (int round = 0; round < 5000; round++) {
+  for (int round = 0; round < 1000; round++) {
     WaitGroup group;
     bool done = false;
     group.Add(1);
@@ -438,7 +438,7 @@ WEFT_TEST(Once, RunsOnceAndAllOthersWaitForIt) {
 }
 
 WEFT_TEST(Once, TwoMayComeAtOnce) {
-  for (int round = 0; round < 5000; round++) {
+  for (int round = 0; round < 1000; round++) {
     Once once;
     int value = 0;
     const auto come = [&] {

@@ -94,7 +94,9 @@ class Chan {
     core_ = internal::InitChan(memory, capacity, ops);
   }
   // No channel. In a Select its cases are never chosen; elsewhere its operations block for ever.
-  explicit Chan(std::nullptr_t) {}
+  template <class Null>
+  requires std::is_null_pointer_v<Null>
+  explicit Chan(Null) {}
   Chan(const Chan& other) : core_(other.core_) {
     if (core_ != nullptr) internal::RefChan(core_);
   }

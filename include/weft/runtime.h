@@ -17,7 +17,7 @@ struct RuntimeOptions {
   // and the cgroup's CPU limit leave, at least 1.
   int max_procs = 0;
   // Which netpoller: "" takes WEFT_NETPOLL, else "auto"; "io_uring" and "epoll" insist.
-  std::string_view netpoll;
+  std::string_view netpoll = "";
   // Stack reservation of goroutines that do not ask for their own size.
   size_t stack_size = size_t{256} << 10;
   // Where the cgroup and mount information is read; tests put a tree of their own here.
@@ -35,14 +35,15 @@ int ReportExit(const absl::Status& status);
 // Main runs `fn` as the first goroutine of a new runtime on the calling thread, and returns when
 // `fn` has returned; goroutines that still exist then are abandoned where they stand.
 //
-// `fn` may return nothing (exit code 0), an int (the exit code) or an absl::Status (0 when ok,
-// else it is printed to stderr and the code is 1). One runtime at a time in a process; fatal
-// when another runs. After it returns another may be made.
+// `fn` may return nothing (exit code 0), an int (the exit code) or an absl::Status (0 when ok, and
+// when it is the cancellation of a SignalContext; else it is printed to stderr and the code is 1).
+// One runtime at a time in a process; fatal when another runs. After it returns another may be
+// made.
 template <class F>
 int Main(const RuntimeOptions& options, F&& fn) {
   using Result = std::invoke_result_t<F&>;
   struct Call {
-    F* fn;
+    std::remove_reference_t<F>* fn;
     int code;
   } call{&fn, 0};
   internal::RunMain(

@@ -21,7 +21,7 @@
 
 namespace weft {
 
-// Sleep blocks for at least `d`; not at all when it is zero or negative.
+// Sleep blocks for at least `d`; not at all when it is zero or negative. No context ends it.
 void Sleep(absl::Duration d);
 // As above, at most until `ctx` is done: then its status.
 [[nodiscard]] absl::Status Sleep(absl::Duration d, const Context& ctx);
@@ -48,7 +48,8 @@ class TimerHandle {
 };
 }  // namespace internal
 
-// Fires once. Any goroutine and thread may call its members, except its end.
+// Fires once. Any goroutine and thread may call its members, except its end. It may be moved while
+// nobody uses it; one that was moved from may only be destroyed or assigned to.
 // One allocation for it, one for its channel. Its end stops it; it blocks for a moment when
 // the timer is firing just then.
 class Timer : private internal::TimerHandle {

@@ -1,5 +1,6 @@
 #include "runtime/os/socket.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
@@ -80,6 +81,23 @@ Endpoint FromKernel(const sockaddr_storage& from) {
 }
 
 }  // namespace
+
+bool ParseIp(const char* text, Endpoint* out) {
+  if (inet_pton(AF_INET, text, out->ip) == 1) {
+    out->length = 4;
+  } else if (inet_pton(AF_INET6, text, out->ip) == 1) {
+    out->length = 16;
+  } else {
+    return false;
+  }
+  return true;
+}
+
+static_assert(kIpTextBytes == INET6_ADDRSTRLEN);
+
+void FormatIp(const Endpoint& endpoint, char (&out)[kIpTextBytes]) {
+  inet_ntop(endpoint.length == 4 ? AF_INET : AF_INET6, endpoint.ip, out, sizeof(out));
+}
 
 int TcpSocket(Family family) {
   return OrErrno(socket(family == Family::kIpv4 ? AF_INET : AF_INET6,

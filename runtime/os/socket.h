@@ -16,6 +16,11 @@ struct Endpoint {
   uint16_t length = 0;
 };
 
+// An address in figures, without zone or port. False: it is none.
+bool ParseIp(const char* text, Endpoint* out);
+inline constexpr size_t kIpTextBytes = 46;
+void FormatIp(const Endpoint& endpoint, char (&out)[kIpTextBytes]);
+
 enum class Family : uint8_t { kIpv4, kIpv6 };
 
 // A non-blocking, close-on-exec TCP socket.
