@@ -138,9 +138,11 @@ void ExitBlocking() {
   } else {
     m = runtime::Mcall(m, g, runtime::ExitWithoutP);
   }
-  // Short calls one after the other are no way around the time slice.
+  // Short calls one after the other are no way around the time slice: a request finds the
+  // goroutine, as in Entry, or its P while it is away.
   if (m->locks == 1 &&
-      g->stackguard0.Load(os::kRelaxed<"syscall.poll">) == runtime::kStackPreempt) {  // as Entry
+      (g->stackguard0.Load(os::kRelaxed<"syscall.poll">) == runtime::kStackPreempt ||
+       m->p->preempt.Load(os::kRelaxed<"syscall.poll.p">))) {
     m = runtime::ServePreemption(m);
   }
   m->locks--;

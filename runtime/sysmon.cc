@@ -36,7 +36,7 @@ bool WatchP(P* p, int64_t now) {
     if (p->seen_schedtick != tick) {
       p->seen_schedtick = tick;
       p->seen_sched_when = now;
-    } else if (now - p->seen_sched_when >= kSlice_ns && state == Prunning) {
+    } else if (now - p->seen_sched_when >= kSlice_ns) {
       PreemptOne(p);
     }
   }
