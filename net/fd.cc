@@ -264,6 +264,9 @@ int64_t ToNanotime(absl::Time when) {
 void Fd::SetDeadline(Side side, absl::Time when) {
   if (!mutex_.Reference()) return;
   netpoll::SetDeadline(desc_, ToMode(side), ToNanotime(when));
+  // The next operation looks once before it waits: what has arrived counts, however late the
+  // netpoller is to report it.
+  netpoll::SetReady(desc_, ToMode(side));
   if (mutex_.Unreference()) Free();
 }
 

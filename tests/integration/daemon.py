@@ -44,7 +44,7 @@ def tool(name):
 
 
 def eventually(condition, what):
-    """Waits until `condition()` is true; fails with `what()` when that takes too long."""
+    """Looks until `condition()` is true; fails with `what()` when that takes too long."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
@@ -89,6 +89,13 @@ class Daemon:
 
     def connect(self):
         return Peer(self.host, self.port)
+
+    def refuses_connections(self):
+        try:
+            self.connect().close()
+        except ConnectionError:  # refused; reset, when the listener closes just then
+            return True
+        return False
 
     def terminate(self, number=signal.SIGTERM):
         """SIGTERM. A second one would end it at once."""
