@@ -61,6 +61,8 @@ absl::StatusOr<weft::io::Chunk> ReceiveNext(weft::io::Stream& stream, const Endi
     return chunk;
   stream.SetReadDeadline(absl::Now() + kLastRequests);
   chunk = stream.Receive(ending.grace);
+  // What has begun has the whole grace to end.
+  stream.SetReadDeadline(absl::InfiniteFuture());
   if (!chunk.ok()) return ending.stop.status();
   return chunk;
 }
