@@ -188,6 +188,18 @@ int RunToDeath(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
 
 }  // namespace weft::testing
 
+// The runtime's own SIGSEGV handler is the one to be tested in sanitized builds as well.
+extern "C" {
+const char* __asan_default_options();
+const char* __tsan_default_options();
+const char* __asan_default_options() {
+  return "handle_segv=0";
+}
+const char* __tsan_default_options() {
+  return "handle_segv=0";
+}
+}
+
 int main(int argc, char** argv) {
   ::testing::InitGoogleMock(&argc, argv);
   // A death test starts anew: after a fork alone the runtime of an earlier test, and a
