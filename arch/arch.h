@@ -3,6 +3,7 @@
 
 #if defined(__x86_64__)
 #include "arch/x86_64/context.h"
+#include "arch/x86_64/syscall.h"
 #else
 #error "weft needs x86_64"
 #endif

@@ -5,7 +5,7 @@
 #include <utility>
 
 #include "runtime/fatal.h"
-#include "runtime/os/signal.h"
+#include "runtime/os/clock.h"
 #include "runtime/os/socket.h"
 #include "runtime/sched.h"
 #include "runtime/timer.h"

@@ -63,8 +63,7 @@ void Open(runtime::Runtime* rt) {
   rt->poller = ThePoller();
 }
 
-void Close(runtime::Runtime*) {
-  StopFileRing();
+void Close() {
   Netpoll* np = the_netpoll;
   np->shared.Close();
   os::CloseDescriptor(np->shared_wake_fd);
@@ -80,7 +79,7 @@ bool UsesRings() {
 
 void Run(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
   wanted_netpoll = options.netpoll;
-  runtime::RunRuntime(options, fn, arg, Open, Close);
+  runtime::RunRuntime(options, fn, arg, {Open, StopFileRing, Close});
 }
 
 }  // namespace weft::netpoll

@@ -30,6 +30,22 @@ struct Text {
     return true;
   }
   bool Append(const char* s) { return Append(s, strlen(s)); }
+  // A field of mountinfo: space, tab, newline and backslash stand there as \ooo.
+  bool AppendUnescaped(const char* s, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+      char c = s[i];
+      if (c == '\\' && i + 3 < n) {
+        c = static_cast<char>((s[i + 1] - '0') * 64 + (s[i + 2] - '0') * 8 + (s[i + 3] - '0'));
+        i += 3;
+      }
+      if (!Append(&c, 1)) return false;
+    }
+    return true;
+  }
+  // Whether `path` is this directory or lies below it.
+  bool Holds(const char* path) const {
+    return strncmp(path, text, size) == 0 && (path[size] == 0 || path[size] == '/');
+  }
 };
 
 int64_t ParseNumber(const char* s, const char** end) {
@@ -122,8 +138,8 @@ bool ParseMount(const char* line, const char* end, Mount* out) {
   for (int i = 0; i < 5; i++) {
     field = Field(stop, end, &stop);
     size_t n = static_cast<size_t>(stop - field);
-    if (i == 3 && !out->root.Append(field, n)) return false;
-    if (i == 4 && !out->point.Append(field, n)) return false;
+    if (i == 3 && !out->root.AppendUnescaped(field, n)) return false;
+    if (i == 4 && !out->point.AppendUnescaped(field, n)) return false;
   }
   const char* dash = stop;
   while (dash + 3 < end && memcmp(dash, " - ", 3) != 0) dash++;
@@ -152,7 +168,7 @@ int64_t LimitInMounts(const char* root, const char* mounts, const char* path, bo
     if (ParseMount(line, end, &mount) && mount.v2 == v2) {
       // A container mounts the part of the hierarchy that it lives in.
       const char* below = path;
-      if (mount.root.size > 1 && strncmp(path, mount.root.text, mount.root.size) == 0) {
+      if (mount.root.size > 1 && mount.root.Holds(path)) {
         below = path + mount.root.size;
       }
       int64_t limit = LimitUpwards(root, mount.point, below, v2);

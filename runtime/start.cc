@@ -3,9 +3,11 @@
 //
 // The end: 1. the first goroutine sets `exiting` and wakes every sleeper; 2. Ms see it in Schedule
 // or when they wake, and leave (m.cc); 3. the thread that built it waits until no thread is left,
-// and frees everything. Goroutines that still exist are abandoned: their stacks are unmapped
-// without running anything. A thread that does not come back (it computes without a poll, or blocks
-// in Blocking) cannot be ended; then nothing is freed and the process may not make another runtime.
+// and frees everything. The file ring's thread may have started an M as the end began: it ends
+// first, then the Ms are waited for once more. Goroutines that still exist are abandoned: their
+// stacks are unmapped without running anything. A thread that does not come back (it computes
+// without a poll, or blocks in Blocking) cannot be ended; then nothing is freed and the process may
+// not make another runtime.
 #include "runtime/start.h"
 
 #include <cstdlib>
@@ -126,8 +128,8 @@ void Free(Runtime* rt) {
 
 }  // namespace
 
-void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, void (*open)(Runtime*),
-                void (*close)(Runtime*)) {
+void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg,
+                const LifeHooks& hooks) {
   if (GetM() != nullptr) Fatal("weft::Main on a goroutine");
   if (the_runtime != nullptr) {
     Fatal("weft::Main while another runtime runs, or threads of an earlier one still do");
@@ -139,7 +141,7 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, voi
   os::LoadUnwinder();
   int procs = options.max_procs > 0 ? options.max_procs : DefaultProcs(rt->system_root);
   if (procs > kMaxProcs) procs = kMaxProcs;
-  open(rt);
+  hooks.open(rt);
   // The first M gets P 0; the others are idle.
   M bootstrap;
   {
@@ -171,7 +173,9 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, voi
                  107);
     return;
   }
-  close(rt);
+  hooks.stop_threads();
+  if (!WaitForThreads(rt)) Fatal("an M started at the end does not leave");
+  hooks.close();
   RemoveReports();
   the_runtime = nullptr;
   Free(rt);

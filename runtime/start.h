@@ -7,9 +7,13 @@
 namespace weft::runtime {
 
 // Makes a Runtime with its Ps and first M, to run fn(arg) as the first goroutine; returns when that
-// has returned and every thread has left. `open` fills in the poller before anything runs, `close`
-// ends it when nothing runs any more.
-void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg, void (*open)(Runtime*),
-                void (*close)(Runtime*));
+// has returned and every thread has left.
+struct LifeHooks {
+  void (*open)(Runtime*);  // fills in the poller before anything runs
+  void (*stop_threads)();  // ends the netpoller's own threads, when no M is left
+  void (*close)();         // ends the poller when nothing runs any more
+};
+void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg,
+                const LifeHooks& hooks);
 
 }  // namespace weft::runtime

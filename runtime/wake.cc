@@ -135,7 +135,10 @@ void StartM(M* m, P* p, bool spinning) {
   {
     LockGuard guard(rt->sched_lock);
     if (p == nullptr) {
-      p = PopIdlePLocked();
+      // At the end nobody is to search (start.cc); a foreign thread, which is not waited for,
+      // must not start Ms then.
+      bool ends = rt->exiting.Load(os::kAcquire<"startm.exiting">) != 0;  // pairs with BeginExit
+      if (!ends) p = PopIdlePLocked();
       if (p == nullptr) {
         // Rule 1's searcher has nothing to search with.
         if (spinning) rt->spinning.FetchSub(1, os::kSeqCst<"startm.no_p">);

@@ -42,7 +42,7 @@
 #include "absl/strings/str_cat.h"
 #include "runtime/context_slot.h"
 #include "runtime/fatal.h"
-#include "runtime/os/signal.h"
+#include "runtime/os/clock.h"
 #include "sync/context_state.h"
 #include "sync/core.h"
 

@@ -32,7 +32,7 @@
 #include "weft/time.h"
 
 #include "runtime/fatal.h"
-#include "runtime/os/signal.h"
+#include "runtime/os/clock.h"
 #include "sync/core.h"
 #include "sync/waiter.h"
 #include "weft/go.h"

@@ -115,6 +115,21 @@ TEST_F(CgroupTest, V2TheProcessIsTheMountedPartItself) {
   EXPECT_EQ(Limit(), 2);
 }
 
+TEST_F(CgroupTest, V2AMountedPartWhoseNameOnlyBeginsAlike) {
+  WriteProc("0::/docker/4f5ebb\n",
+            "30 23 0:26 /docker/4f5e /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
+  Write("/sys/fs/cgroup/bb/cpu.max", "300000 100000\n");
+  Write("/sys/fs/cgroup/cpu.max", "200000 100000\n");
+  EXPECT_EQ(Limit(), 2) << "/docker/4f5ebb does not lie in /docker/4f5e";
+}
+
+TEST_F(CgroupTest, V2SpacesInNamesAreEscaped) {
+  WriteProc("0::/my app/inner\n",
+            "30 23 0:26 /my\\040app /sys/fs/c\\134group rw - cgroup2 cgroup2 rw\n");
+  Write("/sys/fs/c\\group/inner/cpu.max", "300000 100000\n");
+  EXPECT_EQ(Limit(), 3);
+}
+
 // With a cgroup namespace the path may lie outside of what is seen.
 TEST_F(CgroupTest, V2APathThatIsNotThereFallsBackToItsMount) {
   WriteProc("0::/gone/away\n", kV2Mount);

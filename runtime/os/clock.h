@@ -8,6 +8,9 @@ namespace weft::os {
 // Nanoseconds of CLOCK_MONOTONIC: 25 ns a read (bench/micro, "clock").
 int64_t Nanotime();
 
+// Nanoseconds of the wall clock since 1970.
+int64_t UnixNanos();
+
 // Sleeps the thread.
 void SleepThread(int64_t ns);
 

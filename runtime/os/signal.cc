@@ -70,10 +70,4 @@ const char* SignalName(int signal) {
   }
 }
 
-int64_t UnixNanos() {
-  timespec now;
-  clock_gettime(CLOCK_REALTIME, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
 }  // namespace weft::os

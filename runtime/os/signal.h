@@ -1,4 +1,4 @@
-// A program's own signals; and, for want of a better place, the wall clock.
+// A program's own signals.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +22,5 @@ void DefaultSignal(int signal);
 
 // "SIGTERM"; null for a signal without a name. Constant.
 const char* SignalName(int signal);
-
-// Nanoseconds of the wall clock since 1970.
-int64_t UnixNanos();
 
 }  // namespace weft::os
