@@ -13,12 +13,13 @@
 namespace weft::net::internal {
 
 Fd* Fd::New(int fd, netpoll::Kind kind, const FdIdentity& identity, Outcome* outcome) {
-  netpoll::Desc* desc = nullptr;
-  if (int error = netpoll::Open(fd, kind, &desc); error < 0) {
+  Fd* made = new Fd(fd, identity);
+  if (int error = netpoll::Open(fd, kind, made, &made->desc_); error < 0) {
+    delete made;
     *outcome = error;
     return nullptr;
   }
-  return new Fd(fd, desc, identity);
+  return made;
 }
 
 void RefFd(Fd* fd) {

@@ -13,9 +13,8 @@ namespace weft::netpoll {
 struct Ring;
 
 // What a mode's word holds, unless it is the goroutine that waits.
-inline constexpr uintptr_t kNil = 0;      // no report, nobody waits
-inline constexpr uintptr_t kReady = 1;    // one report
-inline constexpr uintptr_t kParking = 2;  // somebody is about to wait
+inline constexpr uintptr_t kNil = 0;    // no report, nobody waits
+inline constexpr uintptr_t kReady = 1;  // one report
 
 // Bits of `flags`. Set with the mode's bit shifted by the mode where it has one.
 inline constexpr uint32_t kClosing = 1;
@@ -34,6 +33,7 @@ struct alignas(64) Desc {
   bool in_shared = false;              // [l] in the shared set
   bool was_in_ring = false;            // [l] a ring's poll may still refer to the file
   int error = 0;                       // [l] -errno of a refused registration
+  const void* owner = nullptr;         // [c] its user's object, only to be brought near
   os::Atomic<Ring*> ring{nullptr};     // [r] writes: whose list it is in
   Desc* ring_next = nullptr;           // [r]
   Desc* ring_prev = nullptr;           // [r]
@@ -49,12 +49,32 @@ struct alignas(64) Desc {
     uint64_t g = generation.Load(os::kRelaxed<"desc.token">);
     return reinterpret_cast<uint64_t>(this) | (g & 63) | (g >> 6 & 0xffff) << 48;
   }
+  static Desc* AddressOf(uint64_t token) {
+    return reinterpret_cast<Desc*>(token & 0x0000'ffff'ffff'ffc0);
+  }
   // The descriptor that a token names, or null when it has been closed since.
   static Desc* FromToken(uint64_t token) {
-    Desc* d = reinterpret_cast<Desc*>(token & 0x0000'ffff'ffff'ffc0);
+    Desc* d = AddressOf(token);
     return d->Token() == token ? d : nullptr;
   }
 };
+
+// A batch of reports is about to be handled. In steps, so that the misses of a batch overlap: a
+// descriptor and its goroutine have left the caches since the connection's last message.
+template <class Event>
+void WarmUp(const Event* events, unsigned n) {
+  for (unsigned i = 0; i < n; i++) __builtin_prefetch(Desc::AddressOf(events[i].user_data), 1);
+  for (unsigned i = 0; i < n; i++) {
+    const Desc* d = Desc::AddressOf(events[i].user_data);
+    if (d == nullptr) continue;
+    // Orders nothing: who reports takes it out.
+    uintptr_t waiter = d->word[0].Load(os::kRelaxed<"desc.warm">);
+    for (size_t line = 0; line < 128; line += 64) {
+      __builtin_prefetch(reinterpret_cast<const char*>(waiter) + line, 1);
+      __builtin_prefetch(static_cast<const char*>(d->owner) + line, 1);
+    }
+  }
+}
 
 // A poll mask was reported: goroutines that became ready are added to `out`.
 void Report(Desc* d, uint32_t mask, runtime::GQueue* out);

@@ -19,8 +19,9 @@ enum class Kind : uint8_t {
 enum class Result : uint8_t { kReady, kTimeout, kClosing };
 
 // Open makes a descriptor for `fd`, which must be non-blocking and stay open until Close.
-// Nothing is registered with the kernel before the first wait. 0, or -errno.
-int Open(int fd, Kind kind, Desc** out);
+// Nothing is registered with the kernel before the first wait. 0, or -errno. `owner` is memory that
+// a waiter touches when it is readied: it is brought near, never read.
+int Open(int fd, Kind kind, const void* owner, Desc** out);
 
 // Wait consumes one report of readiness, or blocks the calling goroutine (or plain thread) until
 // there is one. A new Desc starts ready in both modes: the first Wait returns at once, and the

@@ -207,6 +207,7 @@ void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, GQueue* out) {
   os::UringEvent events[kBatch];
   for (;;) {
     unsigned n = r->uring.Reap(events, kBatch);
+    WarmUp(events, n);
     for (unsigned i = 0; i < n; i++) HandleEvent(r, events[i], out);
     if (n < kBatch) break;
   }

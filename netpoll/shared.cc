@@ -25,6 +25,7 @@ void ReadShared(int64_t timeout_ns, runtime::GQueue* out) {
   runtime::Bump(np->shared_reads);  // a lost count costs sysmon a look
   for (;;) {
     int n = np->shared.Wait(events, kBatch, timeout_ns);
+    if (n > 0) WarmUp(events, static_cast<unsigned>(n));
     for (int i = 0; i < n; i++) {
       if (events[i].user_data == kWakeToken) {
         if (sleeps) os::DrainEvent(np->shared_wake_fd);

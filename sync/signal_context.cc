@@ -185,7 +185,7 @@ void StartWatcher() WEFT_REQUIRES(mutex) {
   watcher->fd = os::OpenEvent();
   if (watcher->fd < 0) runtime::Fatal("SignalContext: no event: errno %d", int64_t{-watcher->fd});
   // kListener: to be seen by every M, also while the one that waited first computes.
-  const int error = netpoll::Open(watcher->fd, netpoll::Kind::kListener, &watcher->desc);
+  const int error = netpoll::Open(watcher->fd, netpoll::Kind::kListener, watcher, &watcher->desc);
   if (error != 0) runtime::Fatal("SignalContext: netpoll::Open: errno %d", int64_t{-error});
   // What handlers noted after the last watcher had ended concerns nobody any more.
   pending.Store(0, os::kRelaxed<"signal.fresh">);
