@@ -86,7 +86,7 @@ Outcome FdMutex::EnterSlow(Side side, const Context& ctx) {
 }
 
 // Step 4, under the queue's lock, before the first in line is readied.
-void FdMutex::MoreWait(void* arg, bool more) {
+void FdMutex::MoreWait(void* arg, bool, bool more) {
   const Attempt* attempt = static_cast<Attempt*>(arg);
   if (!more) return;
   // Those who remain are linked, and the lock that they are linked under is held.

@@ -110,7 +110,7 @@ class FdMutex {
 
   struct Attempt;
   static bool StillWaiting(void* attempt);
-  static void MoreWait(void* attempt, bool more);
+  static void MoreWait(void* attempt, bool any, bool more);
   Outcome EnterSlow(Side side, const Context& ctx);
   bool LeaveSlow(Side side);
   uint32_t AddReference(uint32_t bits, uint32_t refused_by);

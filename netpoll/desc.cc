@@ -110,12 +110,16 @@ bool CommitWait(Goroutine* g, void* p) {
   return !word.CompareExchange(seen, kNil, os::kAcquire<"desc.park.back">);
 }
 
-void KeepHangUp(Desc* d, uint32_t mask) {
+void KeepHangUp(Desc* d, uint64_t token, uint32_t mask) {
   if ((mask & os::kPollReadHangUp) == 0) return;
   uint32_t bits = kHungUp << Index(Mode::kRead);
   if ((mask & os::kPollHangUp) != 0) bits |= kHungUp << Index(Mode::kWrite);
-  // Before the report, which the waiter's CAS on the word orders.
-  d->flags.FetchOr(bits, os::kRelaxed<"desc.hangup">);
+  uint32_t flags = d->flags.Load(os::kRelaxed<"desc.hangup.look">);  // for the CAS
+  // The reporter may have been away since it read the token: only this use is hung up.
+  while (d->TokenOf(flags) == token) {
+    // Before the report, which the waiter's CAS on the word orders.
+    if (d->flags.CompareExchange(flags, flags | bits, os::kRelaxed<"desc.hangup">)) return;
+  }
 }
 
 void Expire(Desc* d, Mode mode, uintptr_t seq) {
@@ -137,8 +141,8 @@ void ExpireWrite(void* d, uintptr_t seq) {
 
 }  // namespace
 
-void Report(Desc* d, uint32_t mask, runtime::GQueue* out) {
-  KeepHangUp(d, mask);
+void Report(Desc* d, uint64_t token, uint32_t mask, runtime::GQueue* out) {
+  KeepHangUp(d, token, mask);
   uint32_t both = os::kPollHangUp | os::kPollError;
   if ((mask & (os::kPollIn | os::kPollReadHangUp | both)) != 0) {
     Collect(Unblock(d, Mode::kRead, true), out);
@@ -146,16 +150,25 @@ void Report(Desc* d, uint32_t mask, runtime::GQueue* out) {
   if ((mask & (os::kPollOut | both)) != 0) Collect(Unblock(d, Mode::kWrite, true), out);
 }
 
+void Forget(Desc* d, runtime::GQueue* out) {
+  d->lock.AssertHeld();
+  d->registered.Store(false, os::kRelease<"desc.forget">);  // pairs with Wait 3
+  Collect(Unblock(d, Mode::kRead, true), out);
+  Collect(Unblock(d, Mode::kWrite, true), out);
+}
+
 int Open(int fd, Kind kind, const void* owner, Desc** out) {
   if (runtime::Rt() == nullptr) runtime::Fatal("netpoll::Open without a runtime");
   Desc* d = AllocateDesc();
   d->fd = fd;
   d->kind = kind;
-  d->owner = owner;
+  d->owner.Store(owner, os::kRelaxed<"desc.open.owner">);  // as the flags
   d->error = 0;
   d->in_shared = d->was_in_ring = false;
   // The descriptor is handed out by whatever hands `d` out.
-  d->flags.Store(0, os::kRelaxed<"desc.open.flags">);
+  const uint32_t closed = d->flags.Load(os::kRelaxed<"desc.open.generation">);  // the opener's own
+  // A late report may look at it.
+  d->flags.Store(closed & ~(kGeneration - 1), os::kRelaxed<"desc.open.flags">);
   d->registered.Store(false, os::kRelaxed<"desc.open.registered">);
   d->word[0].Store(kReady, os::kRelaxed<"desc.open.read">);
   d->word[1].Store(kReady, os::kRelaxed<"desc.open.write">);

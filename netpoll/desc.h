@@ -20,24 +20,26 @@ inline constexpr uintptr_t kReady = 1;  // one report
 inline constexpr uint32_t kClosing = 1;
 inline constexpr uint32_t kExpired = 2;  // << mode
 inline constexpr uint32_t kHungUp = 8;   // << mode: readiness that lasts
+// Above them the number of this use of the struct: a late report's hang-up must not stay with the
+// next use.
+inline constexpr uint32_t kGeneration = 64;
 
 // Rules of access: [a] atomic   [l] under `lock`   [c] constant while open   [r] under the ring's
 // lock
 struct alignas(64) Desc {
-  os::Atomic<uintptr_t> word[2];       // [a] by mode
-  os::Atomic<uint32_t> flags{0};       // [a]
-  os::Atomic<uint32_t> generation{0};  // [a] of this use of the struct; the closer bumps it
-  int fd = -1;                         // [c]
-  Kind kind = Kind::kStream;           // [c]
-  os::Atomic<bool> registered{false};  // [a] the kernel knows it; written under lock
-  bool in_shared = false;              // [l] in the shared set
-  bool was_in_ring = false;            // [l] a ring's poll may still refer to the file
-  int error = 0;                       // [l] -errno of a refused registration
-  const void* owner = nullptr;         // [c] its user's object, only to be brought near
-  os::Atomic<Ring*> ring{nullptr};     // [r] writes: whose list it is in
-  Desc* ring_next = nullptr;           // [r]
-  Desc* ring_prev = nullptr;           // [r]
-  Desc* free_next = nullptr;           // in the pool: under its lock
+  os::Atomic<uintptr_t> word[2];           // [a] by mode
+  os::Atomic<uint32_t> flags{0};           // [a] with the generation; the closer bumps it
+  int fd = -1;                             // [c]
+  Kind kind = Kind::kStream;               // [c]
+  os::Atomic<bool> registered{false};      // [a] the kernel knows it; written under lock
+  bool in_shared = false;                  // [l] in the shared set
+  bool was_in_ring = false;                // [l] a ring's poll may still refer to the file
+  int error = 0;                           // [l] -errno of a refused registration
+  os::Atomic<const void*> owner{nullptr};  // [c] its user's object, only to be brought near
+  os::Atomic<Ring*> ring{nullptr};         // [r] writes: whose list it is in
+  Desc* ring_next = nullptr;               // [r]
+  Desc* ring_prev = nullptr;               // [r]
+  Desc* free_next = nullptr;               // in the pool: under its lock
   runtime::Lock lock{runtime::LockRank::kNetDesc};
   uintptr_t seq[2] = {0, 0};  // [l] of the deadline in force
   runtime::Timer timer[2];    // [l]
@@ -46,7 +48,10 @@ struct alignas(64) Desc {
   // below, the address space 16 above. A report for an earlier use differs, for 4 million uses.
   uint64_t Token() const {
     // The opener's own, or checked again by who decodes.
-    uint64_t g = generation.Load(os::kRelaxed<"desc.token">);
+    return TokenOf(flags.Load(os::kRelaxed<"desc.token">));
+  }
+  uint64_t TokenOf(uint32_t of_flags) const {
+    uint64_t g = of_flags / kGeneration;
     return reinterpret_cast<uint64_t>(this) | (g & 63) | (g >> 6 & 0xffff) << 48;
   }
   static Desc* AddressOf(uint64_t token) {
@@ -69,14 +74,18 @@ void WarmUp(const Event* events, unsigned n) {
     if (d == nullptr) continue;
     // Orders nothing: who reports takes it out.
     uintptr_t waiter = d->word[0].Load(os::kRelaxed<"desc.warm">);
+    const void* owner = d->owner.Load(os::kRelaxed<"desc.warm.owner">);  // as above
     for (size_t line = 0; line < 128; line += 64) {
       __builtin_prefetch(reinterpret_cast<const char*>(waiter) + line, 1);
-      __builtin_prefetch(static_cast<const char*>(d->owner) + line, 1);
+      __builtin_prefetch(static_cast<const char*>(owner) + line, 1);
     }
   }
 }
 
-// A poll mask was reported: goroutines that became ready are added to `out`.
-void Report(Desc* d, uint32_t mask, runtime::GQueue* out);
+// The kernel reported `mask` for the use of `d` that `token` names: goroutines that became ready
+// are added to `out`.
+void Report(Desc* d, uint64_t token, uint32_t mask, runtime::GQueue* out);
+// No report will come: who waits shall try, and register again.
+void Forget(Desc* d, runtime::GQueue* out);  // d->lock held
 
 }  // namespace weft::netpoll

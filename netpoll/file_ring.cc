@@ -88,17 +88,14 @@ void SubmitAndWait() {
   if (error < 0) runtime::Fatal("file ring: io_uring_enter says %d", int64_t{error});
 }
 
-// Step 3. While the runtime ends nobody is readied: no M is left to run him.
+// Step 3. While the runtime ends goroutines are readied for nobody, plain threads still go on.
 void Reap() {
-  // A hint: who is readied too late is as abandoned as the others.
-  const bool exiting = runtime::Rt()->exiting.Load(os::kRelaxed<"filering.exiting">) != 0;
   uint64_t tag = 0;
   int32_t result = 0;
   while (ring.uring.NextResult(&tag, &result)) {
     FileRequest* request = reinterpret_cast<FileRequest*>(tag);
     WEFT_CHECK(ring.under_way > 0);
     ring.under_way--;
-    if (exiting) continue;
     Goroutine* g = request->g;
     request->result = result;
     Ready(g);

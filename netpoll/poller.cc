@@ -23,7 +23,8 @@ constexpr int32_t kOrphanLimit = 256;  // chosen: the move costs as much as a fe
 
 Ring* OwnRing(M* m) {
   // The owner's own word.
-  return static_cast<Ring*>(m->ring.Load(os::kRelaxed<"poller.own">));
+  Ring* r = static_cast<Ring*>(m->ring.Load(os::kRelaxed<"poller.own">));
+  return r != nullptr && r->open ? r : nullptr;
 }
 
 void Count(M* m, const GQueue& ready) {
@@ -58,7 +59,9 @@ MSleep ChooseSleep(M* m) {
   Ring* r = OwnRing(m);
   if (r != nullptr && m->orphan_wakes > kOrphanLimit) {
     m->events.Add(runtime::Event::kMove, 0);
-    MoveToShared(r);
+    GQueue refused;
+    MoveToShared(r, &refused);
+    runtime::InjectReady(m, std::move(refused), runtime::kBusy);
     m->orphan_wakes = 0;
   }
   // A bound for the idle list, and for this choice.
@@ -68,7 +71,7 @@ MSleep ChooseSleep(M* m) {
     // Polls to be taken back, and what others closed, are not left for the time of the sleep.
     GQueue none;
     ReadRing(r, 0, false, &none);
-    runtime::InjectReady(m, std::move(none));
+    runtime::InjectReady(m, std::move(none), runtime::kBusy);
   }
   M* nobody = nullptr;
   // Pairs with who looks for a watcher after it has registered.
@@ -100,8 +103,10 @@ GQueue Sleep(M* m, MSleep how, int64_t timeout_ns) {
 
 void Wake(M* m, MSleep how) {
   if (how == runtime::kOnRing) {
-    // Set before it slept in it; the sleep's CAS and the waker's exchange order it.
-    os::SignalEvent(OwnRing(m)->wake_fd);
+    // Set before it slept in it; the sleep's CAS and the waker's exchange order it. It may have
+    // left the ring since: that and its eventfd stay.
+    Ring* r = static_cast<Ring*>(m->ring.Load(os::kRelaxed<"poller.wake">));
+    os::SignalEvent(r->wake_fd);
   } else {
     os::SignalEvent(Np()->shared_wake_fd);
   }
@@ -110,7 +115,7 @@ void Wake(M* m, MSleep how) {
 GQueue Sysmon(int64_t now) {
   Netpoll* np = Np();
   GQueue ready;
-  WatchRings(now);
+  WatchRings(now, &ready);
   // Hints.
   uint32_t reads = np->shared_reads.Load(os::kRelaxed<"poller.reads">);
   bool watched = np->shared_watcher.Load(os::kRelaxed<"poller.watcher">) != nullptr;
@@ -127,15 +132,30 @@ GQueue Sysmon(int64_t now) {
 }
 
 void ExitM(M* m) {
-  if (Ring* r = OwnRing(m); r != nullptr) CloseRing(m, r);
+  Ring* r = OwnRing(m);
+  if (r == nullptr) return;
+  GQueue refused;
+  CloseRing(r, &refused);
+  runtime::InjectReady(m, std::move(refused), runtime::kBusy);
+}
+
+bool IsUnwatched() {
+  if (SharedIsEmpty()) return false;
+  // A hint: who is about to sleep in it will see to it, once more is harmless.
+  if (Np()->shared_watcher.Load(os::kSeqCst<"poller.unwatched">) != nullptr) return false;
+  return !LookAtRings().any_asleep;
+}
+
+bool HasLeftRing() {
+  return LookAtRings().any_left;
 }
 
 int Descriptors() {
   return Np()->desc_count.Load(os::kRelaxed<"poller.descriptors">);  // a counter
 }
 
-constexpr runtime::Poller kPoller = {Poll, ChooseSleep, Sleep, DoneSleeping,
-                                     Wake, Sysmon,      ExitM, Descriptors};
+constexpr runtime::Poller kPoller = {Poll,   ChooseSleep, Sleep,       DoneSleeping, Wake,
+                                     Sysmon, ExitM,       IsUnwatched, HasLeftRing,  Descriptors};
 
 }  // namespace
 

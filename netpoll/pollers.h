@@ -15,11 +15,15 @@ namespace weft::netpoll {
 inline constexpr int kRingsPerP = 4;
 inline constexpr int kMaxRings = 4096;
 
-// One M's ring. Rules of access: [t] the owner's thread   [l] under lock   [a] atomic   [c]
-// constant
+// One M's ring; it stays with the M's struct. Rules of access: [t] the owner's thread   [l] under
+// lock   [a] atomic   [c] constant
 struct Ring {
   os::Uring uring;              // [t]
-  runtime::M* owner = nullptr;  // [c] while open
+  runtime::M* owner = nullptr;  // [c]
+  bool open = false;            // [t]
+  bool refused = false;         // [t] the kernel would not open it
+  bool lost = false;            // [t] the kernel dropped a completion
+  uint64_t awaited = 0;         // [t] token of a poll whose last report is waited for
   int wake_fd = -1;             // [c] an eventfd that the ring polls
   runtime::Lock lock{runtime::LockRank::kRing};
   Desc* descs = nullptr;                // [l] those that it polls
@@ -59,6 +63,10 @@ inline Netpoll* Np() {
 // ---- desc pool (registry.cc) ----
 Desc* AllocateDesc();
 void FreeDesc(Desc* d);
+// Frees `d`: reports for this use are not for the next.
+void EndUse(Desc* d);
+// Somebody idle shall watch the shared set, which has just got something, if nobody does.
+void WatchShared();
 
 // Makes the kernel report on `d`; 0 or -errno. In the caller's M's ring or the shared set.
 int Register(Desc* d);
@@ -77,17 +85,22 @@ Ring* RingOf(runtime::M* m);
 bool AddToRing(Ring* r, Desc* d);
 // By the owner: what has completed. `sleep`: waits for it, at most `timeout_ns` (< 0: for ever).
 void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, runtime::GQueue* out);
-// Takes `d` (its lock held) out of the ring that it is in; null: in none.
-Ring* UnlinkFromRing(Desc* d);
-// What follows, for a closer that is the owner: the poll is gone when it returns.
-void RemovePollNow(Ring* r, Desc* d, runtime::GQueue* out);
-// And for any other: the owner removes the poll and frees `d`.
-void LeaveToOwner(Ring* r, Desc* d);
+// For who closes `d` (its lock held): out of the ring that it is in; false: in none. `own`: it is
+// `m`'s, and RemovePollNow must follow. Else its owner frees `d`: not to be touched any more; and
+// `wake_owner`: WakeM must follow.
+bool TakeFromRing(runtime::M* m, Desc* d, bool* own, bool* wake_owner);
+// What follows for a closer that is the owner: true when the kernel has let go of the file.
+bool RemovePollNow(Ring* r, Desc* d, runtime::GQueue* out);
 // Moves all descriptors of `r` to the shared set. Any thread.
-void MoveToShared(Ring* r);
-void CloseRing(runtime::M* m, Ring* r);
+void MoveToShared(Ring* r, runtime::GQueue* out);
+void CloseRing(Ring* r, runtime::GQueue* out);
 // What sysmon does for rings whose owners do not enter them.
-void WatchRings(int64_t now);
+void WatchRings(int64_t now, runtime::GQueue* out);
+struct RingsState {
+  bool any_asleep;  // an owner sleeps in its ring, and so watches the shared set
+  bool any_left;    // a ring with descriptors whose owner does not sleep in it
+};
+RingsState LookAtRings();
 
 const runtime::Poller* ThePoller();
 

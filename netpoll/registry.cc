@@ -29,6 +29,11 @@ void FreeDesc(Desc* d) {
   Np()->pool = d;
 }
 
+void EndUse(Desc* d) {
+  d->flags.FetchAdd(kGeneration, os::kRelaxed<"desc.close.generation">);
+  FreeDesc(d);
+}
+
 int RegisterShared(Desc* d) {
   Netpoll* np = Np();
   int error = np->shared.Add(d->fd, kMask, d->Token());
@@ -38,11 +43,19 @@ int RegisterShared(Desc* d) {
   return 0;
 }
 
+// Who chooses where to sleep looks at shared_count after it has put itself into the idle list; the
+// caller has counted before it looks here. So the sleeper sees the count, or is found idle.
+void WatchShared() {
+  if (Np()->shared_watcher.Load(os::kSeqCst<"shared.watcher.look">) != nullptr) return;
+  if (runtime::Rt()->idle_p_count.Load(os::kSeqCst<"shared.watcher.idle">) == 0) return;
+  runtime::StartM(runtime::GetM(), nullptr, false);
+}
+
 int Register(Desc* d) {
   Netpoll* np = Np();
   M* m = runtime::GetM();
   if (m != nullptr) m->locks++;
-  bool done = false;
+  bool in_ring = false;
   int error = 0;
   {
     runtime::LockGuard guard(d->lock);
@@ -50,49 +63,50 @@ int Register(Desc* d) {
       Ring* r = np->use_rings && d->kind == Kind::kStream && m != nullptr && m->p != nullptr
                     ? RingOf(m)
                     : nullptr;
-      done = r != nullptr && AddToRing(r, d);
-      if (!done) d->error = RegisterShared(d);
+      in_ring = r != nullptr && AddToRing(r, d);
+      if (!in_ring && !d->in_shared) d->error = RegisterShared(d);
       // Pairs with Wait 3.
       d->registered.Store(d->error == 0, os::kRelease<"register.done">);
     }
     error = d->error;
   }
-  // A plain thread has made a set interesting that nobody may be sleeping in.
-  if (m == nullptr && error == 0 &&
-      np->shared_watcher.Load(os::kSeqCst<"shared.watcher.look">) == nullptr) {
-    runtime::StartM(nullptr, nullptr, false);
-  }
+  if (!in_ring && error == 0) WatchShared();
   if (m != nullptr) m->locks--;
   return error;
 }
 
 void Unregister(M* m, Desc* d, bool descriptor_lives_on) {
   Netpoll* np = Np();
-  Ring* r = nullptr;
+  np->desc_count.FetchSub(1, os::kRelaxed<"desc.count.close">);  // a counter
   bool own = false;
+  bool wake_owner = false;
+  Ring* r = nullptr;
+  int fd = d->fd;
   {
     runtime::LockGuard guard(d->lock);
-    r = UnlinkFromRing(d);
-    own = r != nullptr && m != nullptr && r->owner == m;
     if (d->in_shared) {
       np->shared.Remove(d->fd);
       d->in_shared = false;
       np->shared_count.FetchSub(1, os::kRelaxed<"shared.count.remove">);  // a counter
     }
+    r = d->ring.Load(os::kRelaxed<"unregister.ring">);  // under the lock
     // Another M's ring may refer to the file: the socket would stay open until it lets go.
-    if (d->was_in_ring && !own && !descriptor_lives_on) os::ShutdownSocket(d->fd);
+    bool elsewhere = d->was_in_ring && (r == nullptr || r->owner != m);
+    if (elsewhere && !descriptor_lives_on) os::ShutdownSocket(fd);
+    if (TakeFromRing(m, d, &own, &wake_owner) && !own) d = nullptr;
   }
-  np->desc_count.FetchSub(1, os::kRelaxed<"desc.count.close">);  // a counter
-  if (r != nullptr && !own) {
-    LeaveToOwner(r, d);
+  if (d == nullptr) {
+    if (wake_owner) runtime::WakeM(r->owner);
+    return;
+  }
+  if (!own) {
+    EndUse(d);
     return;
   }
   runtime::GQueue ready;
-  if (own) RemovePollNow(r, d, &ready);
-  // Reports for this use are not for the next.
-  d->generation.FetchAdd(1, os::kRelaxed<"desc.close.generation">);
-  FreeDesc(d);
-  if (own) runtime::InjectReady(m, std::move(ready));
+  if (!RemovePollNow(r, d, &ready) && !descriptor_lives_on) os::ShutdownSocket(fd);
+  EndUse(d);
+  runtime::InjectReady(m, std::move(ready), runtime::kBusy);
 }
 
 }  // namespace weft::netpoll

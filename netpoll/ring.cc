@@ -9,19 +9,31 @@
 //      ring's list. It is submitted with M's next enter: at its next tick or when it sleeps.
 //   2. M reaps when it enters. A report names a use of a descriptor (Desc::Token); one for a
 //      former use is dropped. A multishot that has ended is added again.
-//   3. Close on M: the poll is removed and the ring entered, so the kernel has let go of the file
-//      before it is closed. Close elsewhere: the descriptor goes to the ring's `closing` list; the
-//      owner is woken if it sleeps, removes the poll and frees the descriptor. Until then no new
-//      use gets it.
-//   4. sysmon sees a ring that waits (readable, or with unsubmitted polls) and that its owner has
-//      not entered since the last look, 100 us ago or more, while an idle P or another M could
-//      serve it: it moves all its descriptors to the shared set, for good: one epoll_ctl each. The
-//      polls stay until the owner comes back and removes them; reports from both are harmless.
+//   3. Close on M: the poll is cancelled and the ring entered until the poll's last report has
+//   come,
+//      so the kernel has let go of the file before it is closed. (Since Linux 6.13 an enter runs 20
+//      pieces of task work at most: the last report may take several.) Close elsewhere: the
+//      descriptor goes from the ring's list to its `closing` list in one critical section; the
+//      owner is woken however it sleeps, cancels the poll and frees the descriptor. Until then no
+//      new use gets it.
+//   4. sysmon moves all of a ring's descriptors to the shared set, for good (one epoll_ctl each),
+//      when its owner neither sleeps in it nor has entered it since the last look, and
+//        - something waits in it (readable, or polls not submitted) for 100 us, while an idle P or
+//          another M could serve it, or for 10 ms beside other Ps; or
+//        - its owner has been away for 10 ms (in Blocking, or bound to a goroutine that sleeps).
+//      Before sysmon goes to sleep itself no ring is left in that state. The polls stay until the
+//      owner comes back and cancels them; reports from both are harmless.
 //   5. An owner that wakes again and again in its ring without finding a P (its connections'
 //      goroutines run elsewhere) moves them too (poller.cc).
-// Who decides between 3 and 4: the ring's lock. A descriptor is in one ring's list or in none.
-// Idea not taken: rings' descriptors in the shared set, watched by idle Ms: each completion would
-// wake the watcher as well as the owner, and a ring could not poll the set.
+// A descriptor is in one ring's list, in one ring's `closing` list, or in none; d->ring changes
+// only under d->lock and that ring's lock. A descriptor that the shared set refuses is in no
+// poller: it is marked unregistered and its waiters wake, try, and register it again. A Ring and
+// its eventfd stay with the M's struct until the runtime ends: a waker may still be about to write
+// to it after the M has left (and another M has taken the struct). Idea not taken: rings'
+// descriptors in the shared set, watched by idle Ms: each completion would wake the watcher as well
+// as the owner, and a ring could not poll the set.
+#include <cerrno>
+
 #include "netpoll/pollers.h"
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
@@ -44,8 +56,12 @@ constexpr unsigned kBatch = 64;
 constexpr uint64_t kIgnore = 0;
 constexpr uint64_t kWake = 1;
 constexpr uint64_t kSharedReady = 2;
+constexpr uint64_t kCancelled = 3;
 
 constexpr int64_t kAttendance_ns = 100'000;  // a ring may wait this long for its owner
+constexpr int64_t kAway_ns = 10'000'000;     // an owner that stays away this long: a time slice
+// Chosen: far more than 16384 waiting completions at 20 an enter.
+constexpr int kMostEnters = 4096;
 
 void EnterRing(Ring* r) {
   // Read by sysmon, who wants a change only.
@@ -53,11 +69,17 @@ void EnterRing(Ring* r) {
   int error = r->uring.Enter();
   // EAGAIN and EBUSY: completions must be reaped first; the next round submits.
   if (error == 0) r->unsubmitted.Store(false, os::kRelaxed<"ring.submitted">);  // for sysmon
+  if (error == -EBADR) r->lost = true;
 }
 
-void AddPollOrEnter(Ring* r, int fd, uint64_t token) {
-  while (!r->uring.AddPoll(fd, kMask, token)) EnterRing(r);
+// False: the kernel takes nothing just now.
+bool AddPollOrEnter(Ring* r, int fd, uint64_t token) {
+  if (!r->uring.AddPoll(fd, kMask, token)) {
+    EnterRing(r);
+    if (!r->uring.AddPoll(fd, kMask, token)) return false;
+  }
   r->unsubmitted.Store(true, os::kRelaxed<"ring.unsubmitted">);  // for sysmon
+  return true;
 }
 
 void LinkLocked(Ring* r, Desc* d) {
@@ -77,25 +99,34 @@ void UnlinkLocked(Ring* r, Desc* d) {
 }
 
 // The polls that every ring has: its eventfd and the shared set.
-void AddOwnPolls(Ring* r) {
-  while (!r->uring.AddPoll(r->wake_fd, os::kPollIn, kWake)) EnterRing(r);
-  while (!r->uring.AddPoll(Np()->shared.fd(), os::kPollIn, kSharedReady)) EnterRing(r);
+void AddOwnPoll(Ring* r, uint64_t which) {
+  int fd = which == kWake ? r->wake_fd : Np()->shared.fd();
+  while (!r->uring.AddPoll(fd, os::kPollIn, which)) EnterRing(r);
 }
 
-Ring* OpenRing(M* m) {
+void AddOwnPolls(Ring* r) {
+  AddOwnPoll(r, kWake);
+  AddOwnPoll(r, kSharedReady);
+}
+
+// The M's Ring, which stays with it. `refused` from the first failure on: descriptors or locked
+// memory have run out, and the shared set serves.
+Ring* OpenRing(M* m, Ring* r) {
   Netpoll* np = Np();
-  Ring* r = runtime::Rt()->alloc.New<Ring>();
-  r->wake_fd = os::OpenEvent();
+  if (r == nullptr) {
+    r = runtime::Rt()->alloc.New<Ring>();
+    r->owner = m;
+    m->ring.Store(r, os::kRelaxed<"ring.own">);  // wakers are ordered by the M's sleep
+  }
+  if (r->wake_fd < 0) r->wake_fd = os::OpenEvent();
   if (r->wake_fd < 0 || r->uring.Open(kSubmissions, kCompletions) != 0) {
-    // Descriptors or locked memory have run out: the shared set serves.
-    if (r->wake_fd >= 0) os::CloseDescriptor(r->wake_fd);
+    r->refused = true;
     return nullptr;
   }
-  r->owner = m;
+  r->open = true;
   AddOwnPolls(r);
   EnterRing(r);
   r->uring.ActivatePolling();
-  m->ring.Store(r, os::kRelaxed<"ring.own">);                              // the owner's own word
   runtime::Rt()->netpoll_rings.FetchAdd(1, os::kRelaxed<"ring.counter">);  // a counter
   for (os::Atomic<Ring*>& entry : np->rings) {
     Ring* none = nullptr;
@@ -125,68 +156,75 @@ void ServeRequests(Ring* r) {
   while (list != nullptr) {
     Desc* d = list;
     list = d->ring_next;
-    while (!r->uring.RemovePoll(d->Token())) EnterRing(r);
-    // Only now: its reports so far were for the closed use.
-    d->generation.FetchAdd(1, os::kRelaxed<"ring.closing.generation">);
-    FreeDesc(d);
+    while (!r->uring.RemovePoll(d->Token(), kIgnore)) EnterRing(r);
+    EndUse(d);
   }
 }
 
 // A poll that cannot stay in the ring: the shared set takes it, or its waiters are told.
-void Fallback(Ring* r, Desc* d) {
+void Fallback(Ring* r, Desc* d, GQueue* out) {
   runtime::LockGuard guard(d->lock);
   {
     runtime::LockGuard ring_guard(r->lock);
     if (d->ring.Load(os::kRelaxed<"ring.fallback">) != r) return;  // under the lock
     UnlinkLocked(r, d);
   }
-  if (!d->in_shared) d->error = RegisterShared(d);
+  if (!d->in_shared && RegisterShared(d) != 0) Forget(d, out);
 }
 
 void HandleEvent(Ring* r, const os::UringEvent& event, GQueue* out) {
   if (event.user_data == kIgnore) return;
+  if (event.user_data == kCancelled) {
+    // It had ended by itself.
+    if (event.result == -ENOENT) r->awaited = 0;
+    return;
+  }
+  if (event.user_data == r->awaited && !event.more) r->awaited = 0;
   if (event.user_data == kWake || event.user_data == kSharedReady) {
     if (event.user_data == kSharedReady && event.result >= 0) ReadShared(0, out);
-    if (!event.more && event.result != -ECANCELED) AddOwnPolls(r);
+    if (!event.more && event.result != -ECANCELED) AddOwnPoll(r, event.user_data);
     return;
   }
   Desc* d = Desc::FromToken(event.user_data);
   if (d == nullptr) return;
   if (event.result >= 0 || event.result == -ECANCELED) {
-    if (event.result >= 0) Report(d, static_cast<uint32_t>(event.result), out);
+    if (event.result >= 0) {
+      Report(d, event.user_data, static_cast<uint32_t>(event.result), out);
+    }
     // The kernel ends a multishot when completions overflow, and RemoveAll takes those that were
     // added after a move. Closers take the descriptor out of the ring before they cancel.
-    if (!event.more && d->ring.Load(os::kAcquire<"ring.rearm">) == r) {
-      AddPollOrEnter(r, d->fd, d->Token());
+    if (!event.more && d->ring.Load(os::kAcquire<"ring.rearm">) == r &&
+        !AddPollOrEnter(r, d->fd, d->Token())) {
+      Fallback(r, d, out);
     }
     return;
   }
-  Fallback(r, d);
-  Report(d, os::kPollError, out);
+  Fallback(r, d, out);
+  Report(d, event.user_data, os::kPollError, out);
 }
 
 }  // namespace
 
 Ring* RingOf(M* m) {
-  // The owner's own word.
-  if (void* r = m->ring.Load(os::kRelaxed<"ring.of">); r != nullptr) return static_cast<Ring*>(r);
   if (m->lockedg.Load(os::kRelaxed<"ring.of.locked">) != nullptr) return nullptr;  // own word
-  int32_t procs = runtime::Rt()->procs.Load(os::kRelaxed<"ring.procs">);           // a bound
+  // The owner's own word.
+  Ring* r = static_cast<Ring*>(m->ring.Load(os::kRelaxed<"ring.of">));
+  if (r != nullptr && r->open) return r;
+  if (r != nullptr && r->refused) return nullptr;
+  int32_t procs = runtime::Rt()->procs.Load(os::kRelaxed<"ring.procs">);  // a bound
   int32_t most = procs * kRingsPerP < kMaxRings ? procs * kRingsPerP : kMaxRings;
   // A bound: it may be passed by a few that open at once.
   uint64_t open = runtime::Rt()->netpoll_rings.Load(os::kRelaxed<"ring.limit">);
   if (open >= static_cast<uint64_t>(most)) return nullptr;
-  return OpenRing(m);
+  return OpenRing(m, r);
 }
 
 bool AddToRing(Ring* r, Desc* d) {
   if (r->count.Load(os::kRelaxed<"ring.full">) >= kMostPolls) return false;  // a bound
-  {
-    runtime::LockGuard guard(r->lock);
-    LinkLocked(r, d);
-  }
+  if (!AddPollOrEnter(r, d->fd, d->Token())) return false;
   d->was_in_ring = true;
-  AddPollOrEnter(r, d->fd, d->Token());
+  runtime::LockGuard guard(r->lock);
+  LinkLocked(r, d);
   return true;
 }
 
@@ -198,7 +236,8 @@ void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, GQueue* out) {
     r->unsubmitted.Store(false, os::kRelaxed<"ring.sleep.submit">);  // for sysmon
     int error = r->uring.EnterAndWait(timeout_ns);
     r->asleep.Store(false, os::kRelaxed<"ring.awake">);  // for sysmon
-    (void)error;  // EAGAIN, EBUSY: what is there is reaped, the rest comes with the next enter
+    // EAGAIN, EBUSY: what is there is reaped, the rest comes with the next enter.
+    if (error == -EBADR) r->lost = true;
   } else if (r->uring.HasWork()) {
     EnterRing(r);
   } else {
@@ -211,36 +250,44 @@ void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, GQueue* out) {
     for (unsigned i = 0; i < n; i++) HandleEvent(r, events[i], out);
     if (n < kBatch) break;
   }
-}
-
-Ring* UnlinkFromRing(Desc* d) {
-  // Decided under the ring's lock: sysmon may be moving it.
-  Ring* r = d->ring.Load(os::kAcquire<"ring.unlink.look">);
-  if (r == nullptr) return nullptr;
-  runtime::LockGuard guard(r->lock);
-  if (d->ring.Load(os::kRelaxed<"ring.unlink.check">) != r) return nullptr;  // under the lock
-  UnlinkLocked(r, d);
-  return r;
-}
-
-void RemovePollNow(Ring* r, Desc* d, GQueue* out) {
-  while (!r->uring.RemovePoll(d->Token())) EnterRing(r);
-  ReadRing(r, 0, false, out);
-}
-
-void LeaveToOwner(Ring* r, Desc* d) {
-  bool wake = false;
-  {
-    runtime::LockGuard guard(r->lock);
-    wake = r->closing == nullptr;
-    d->ring_next = r->closing;
-    r->closing = d;
-    r->has_closing.Store(true, os::kRelease<"ring.closing.set">);  // pairs with ServeRequests
+  if (r->lost) {
+    // The kernel had no memory for a completion: the set reports anew what is ready.
+    r->lost = false;
+    MoveToShared(r, out);
   }
-  if (wake) os::SignalEvent(r->wake_fd);
 }
 
-void MoveToShared(Ring* r) {
+bool TakeFromRing(M* m, Desc* d, bool* own, bool* wake_owner) {
+  d->lock.AssertHeld();
+  Ring* r = d->ring.Load(os::kRelaxed<"ring.take.look">);  // under the descriptor's lock
+  *own = *wake_owner = false;
+  if (r == nullptr) return false;
+  runtime::LockGuard guard(r->lock);
+  UnlinkLocked(r, d);
+  if (r->owner == m) {
+    *own = true;
+    return true;
+  }
+  *wake_owner = r->closing == nullptr;
+  d->ring_next = r->closing;
+  r->closing = d;
+  r->has_closing.Store(true, os::kRelease<"ring.closing.set">);  // pairs with ServeRequests
+  return true;
+}
+
+bool RemovePollNow(Ring* r, Desc* d, GQueue* out) {
+  r->awaited = d->Token();
+  while (!r->uring.RemovePoll(r->awaited, kCancelled)) ReadRing(r, 0, false, out);
+  for (int i = 0; i < kMostEnters; i++) {
+    EnterRing(r);
+    ReadRing(r, 0, false, out);
+    if (r->awaited == 0) return true;
+  }
+  r->awaited = 0;
+  return false;
+}
+
+void MoveToShared(Ring* r, GQueue* out) {
   uint64_t moved = 0;
   for (;;) {
     Desc* d = nullptr;
@@ -249,65 +296,97 @@ void MoveToShared(Ring* r) {
       d = r->descs;
     }
     if (d == nullptr) break;
-    // Its own lock comes before the ring's; it may have been closed, and even opened again, since.
+    // Its own lock comes before the ring's; it may have been closed, and even opened again in
+    // another ring, since.
     runtime::LockGuard guard(d->lock);
-    if (UnlinkFromRing(d) != r) continue;
-    if (!d->in_shared && RegisterShared(d) == 0) moved++;
+    {
+      runtime::LockGuard ring_guard(r->lock);
+      if (d->ring.Load(os::kRelaxed<"move.check">) != r) continue;  // under both locks
+      UnlinkLocked(r, d);
+    }
+    if (d->in_shared) continue;
+    if (RegisterShared(d) == 0) {
+      moved++;
+    } else {
+      Forget(d, out);
+    }
   }
   // For counters.
   runtime::Rt()->netpoll_moved.FetchAdd(moved, os::kRelaxed<"move.counter">);
   // Pairs with ServeRequests.
   r->moved.Store(true, os::kRelease<"ring.moved.set">);
+  if (moved > 0) WatchShared();
 }
 
-void CloseRing(M* m, Ring* r) {
-  MoveToShared(r);
+void CloseRing(Ring* r, GQueue* out) {
+  MoveToShared(r, out);
+  // Who closed one of them elsewhere unlinked it before, and put it on `closing` with that.
   ServeRequests(r);
   for (os::Atomic<Ring*>& entry : Np()->rings) {
     Ring* own = r;
     // Only its owner closes it; sysmon may look at it a moment longer, its memory stays.
     if (entry.CompareExchange(own, nullptr, os::kRelease<"ring.close.entry">)) break;
   }
+  r->open = false;
   r->uring.Close();
-  os::CloseDescriptor(r->wake_fd);
-  m->ring.Store(nullptr, os::kRelaxed<"ring.close.own">);  // the owner's own word
-  m->ring_polls = 0;
+  r->owner->ring_polls = 0;
   runtime::Rt()->netpoll_rings.FetchSub(1, os::kRelaxed<"ring.close.counter">);  // a counter
 }
 
-void WatchRings(int64_t now) {
-  Netpoll* np = Np();
+namespace {
+
+// Step 4: what sysmon does about one ring.
+bool MustMove(Ring* r, int64_t now) {
   runtime::Runtime* rt = runtime::Rt();
-  uint64_t left = rt->netpoll_rings.Load(os::kRelaxed<"watch.count">);  // a hint
+  // Hints, all of them; a move that was not needed is harmless.
+  uint32_t entered = r->entered.Load(os::kRelaxed<"watch.entered">);
+  bool attended = r->asleep.Load(os::kRelaxed<"watch.asleep">) || entered != r->seen_entered;
+  bool away = !r->owner->has_p.Load(os::kRelaxed<"watch.owner">);
+  bool waits =
+      r->unsubmitted.Load(os::kRelaxed<"watch.unsubmitted">) || os::RingIsReadable(r->uring.fd());
+  r->seen_entered = entered;
+  if (attended || (!waits && !away)) {
+    r->waiting_since = 0;
+    return false;
+  }
+  if (r->waiting_since == 0) r->waiting_since = now;
+  int64_t waited = now - r->waiting_since;
+  bool others = away || rt->idle_p_count.Load(os::kRelaxed<"watch.idle">) > 0;
+  if (waits && others) return waited >= kAttendance_ns;
+  // With one P nobody could do better than its owner.
+  bool several = rt->procs.Load(os::kRelaxed<"watch.procs">) > 1;
+  return (away || several) && waited >= kAway_ns;
+}
+
+}  // namespace
+
+void WatchRings(int64_t now, GQueue* out) {
+  Netpoll* np = Np();
+  uint64_t left = runtime::Rt()->netpoll_rings.Load(os::kRelaxed<"watch.count">);  // a hint
   for (int32_t i = 0; i < kMaxRings && left > 0; i++) {
     Ring* r = np->rings[i].Load(os::kAcquire<"watch.ring">);  // pairs with OpenRing
     if (r == nullptr) continue;
     left--;
-    if (r->count.Load(os::kRelaxed<"watch.polls">) == 0) continue;
-    // Hints, all of them; a move that was not needed is harmless.
-    uint32_t entered = r->entered.Load(os::kRelaxed<"watch.entered">);
-    bool attended = r->asleep.Load(os::kRelaxed<"watch.asleep">) || entered != r->seen_entered;
-    r->seen_entered = entered;
-    if (attended) {
-      r->waiting_since = 0;
-      continue;
-    }
-    // Nobody could do better: its owner holds the only P that there is.
-    bool others = rt->idle_p_count.Load(os::kRelaxed<"watch.idle">) > 0 ||
-                  !r->owner->has_p.Load(os::kRelaxed<"watch.owner">);
-    if (!others) continue;
-    if (!r->unsubmitted.Load(os::kRelaxed<"watch.unsubmitted">) &&
-        !os::RingIsReadable(r->uring.fd())) {
-      r->waiting_since = 0;
-      continue;
-    }
-    if (r->waiting_since == 0) {
-      r->waiting_since = now;
-    } else if (now - r->waiting_since >= kAttendance_ns) {
-      MoveToShared(r);
-      r->waiting_since = 0;
-    }
+    if (r->count.Load(os::kRelaxed<"watch.polls">) == 0 || !MustMove(r, now)) continue;
+    MoveToShared(r, out);
+    r->waiting_since = 0;
   }
+}
+
+RingsState LookAtRings() {
+  Netpoll* np = Np();
+  RingsState state = {false, false};
+  uint64_t left = runtime::Rt()->netpoll_rings.Load(os::kRelaxed<"rings.count">);  // a hint
+  for (int32_t i = 0; i < kMaxRings && left > 0; i++) {
+    Ring* r = np->rings[i].Load(os::kAcquire<"rings.look">);  // pairs with OpenRing
+    if (r == nullptr) continue;
+    left--;
+    // A moment's truth.
+    bool asleep = r->asleep.Load(os::kRelaxed<"rings.asleep">);
+    state.any_asleep |= asleep;
+    state.any_left |= !asleep && r->count.Load(os::kRelaxed<"rings.polls">) > 0;
+  }
+  return state;
 }
 
 }  // namespace weft::netpoll

@@ -32,7 +32,7 @@ void ReadShared(int64_t timeout_ns, runtime::GQueue* out) {
         continue;
       }
       if (Desc* d = Desc::FromToken(events[i].user_data); d != nullptr) {
-        Report(d, events[i].mask, out);
+        Report(d, events[i].user_data, events[i].mask, out);
       }
     }
     if (n < kBatch) return;

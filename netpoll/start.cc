@@ -63,8 +63,20 @@ void Open(runtime::Runtime* rt) {
   rt->poller = ThePoller();
 }
 
+// Rings' eventfds: wakers may use them as long as any thread runs.
+void CloseWakers() {
+  // Nobody else is left.
+  runtime::M* m = runtime::Rt()->all_ms.Load(os::kRelaxed<"netpoll.close.all_ms">);
+  for (; m != nullptr; m = m->all_next) {
+    const Ring* r =
+        static_cast<Ring*>(m->ring.Load(os::kRelaxed<"netpoll.close.ring">));  // as above
+    if (r != nullptr && r->wake_fd >= 0) os::CloseDescriptor(r->wake_fd);
+  }
+}
+
 void Close() {
   Netpoll* np = the_netpoll;
+  CloseWakers();
   np->shared.Close();
   os::CloseDescriptor(np->shared_wake_fd);
   the_netpoll = nullptr;

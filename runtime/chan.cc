@@ -81,6 +81,22 @@ void ParkLock::AcquireSlow() {
   }
 }
 
+void ParkLock::ReleaseSlow() {
+  for (;;) {
+    bool woke = queue_.WakeOne(
+        0,
+        [](void* word, bool any, bool) {
+          // Under the queue's lock, which orders it for who waits; release for who does not.
+          static_cast<os::Atomic<uint32_t>*>(word)->Store(any ? 0 : 1,
+                                                          os::kRelease<"parklock.release.slow">);
+        },
+        &word_);
+    if (woke) return;
+    uint32_t held = 1;
+    if (word_.CompareExchange(held, 0, os::kRelease<"parklock.release.again">)) return;  // as first
+  }
+}
+
 }  // namespace weft::runtime
 
 namespace weft::internal {

@@ -67,6 +67,16 @@ class ChanWaiterList {
 };
 
 // A lock whose waiters park: for channels whose elements run foreign code when they move.
+//
+// word_: 0 free, 1 held, 2 held and somebody may wait in queue_ (who links himself there sets it
+// under the queue's lock). The holder's release may be its last moment with the channel (the commit
+// of a park: its waiter is linked, and who takes the lock next may serve it and drop the channel).
+// So it frees the word last of all:
+//   1. word 1 -> 0: nobody waits, done.
+//   2. It is 2: under the queue's lock: somebody waits: he is unlinked, word = 0. His handle keeps
+//      the channel alive until he is readied, which is the last step.
+//   3. Nobody does (he who did has gone, or taken the lock): word 2 -> 1 under the queue's lock, so
+//      that nobody links himself between; from 1. The lock is still held, and with it the channel.
 class ParkLock {
  public:
   void Acquire() {
@@ -74,13 +84,15 @@ class ParkLock {
     if (word_.CompareExchange(free, 1, os::kAcquire<"parklock.acquire">)) return;  // as a mutex
     AcquireSlow();
   }
+  // The last access to the lock: who takes it next may free it.
   void Release() {
-    // 2: somebody waits, or is about to.
-    if (word_.Exchange(0, os::kRelease<"parklock.release">) == 2) queue_.WakeOne();
+    uint32_t held = 1;
+    if (!word_.CompareExchange(held, 0, os::kRelease<"parklock.release">)) ReleaseSlow();
   }
 
  private:
   void AcquireSlow();
+  void ReleaseSlow();
   os::Atomic<uint32_t> word_{0};
   WaitQueue queue_;
 };

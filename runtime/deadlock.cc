@@ -2,8 +2,10 @@
 //
 // Asked whenever an M is about to sleep, under sched_lock. There is a deadlock when no M runs or
 // looks for work, no goroutine is queued, and nobody else can make one runnable: no timer, no
-// descriptor that is waited for, no file operation, no registered external waker (a signal), and no
-// thread that is not ours.
+// descriptor that is waited for (signals come by one), no file operation, and no thread that is not
+// ours. Where the number of threads cannot be learned (no /proc, no descriptor left) there may be
+// one. Asked again by sysmon before it sleeps: an M's thread that has ended is counted by the
+// kernel a moment longer.
 #include "runtime/fatal.h"
 #include "runtime/os/thread.h"
 #include "runtime/report.h"
@@ -32,15 +34,13 @@ bool AnyGoroutineAway(Runtime* rt) {
 
 }  // namespace
 
-void CheckDeadlockLocked(M* m) {
+void CheckDeadlockLocked() {
   Runtime* rt = Rt();
   rt->sched_lock.AssertHeld();
   if (rt->idle_m_count + rt->idle_locked_count < rt->m_count) return;
   // All under the lock, or written by Ms that are asleep.
   if (rt->exiting.Load(os::kRelaxed<"deadlock.exiting">) != 0) return;
   if (rt->stop_wanted.Load(os::kRelaxed<"deadlock.stop">) != 0) return;
-  if (rt->external_wakers.Load(os::kAcquire<"deadlock.external">) != 0)
-    return;  // pairs with its add
   if (!rt->global_queue.empty() || EarliestTimer() != 0) return;
   M* first = rt->all_ms.Load(os::kRelaxed<"deadlock.all_ms">);  // under the lock
   for (M* other = first; other != nullptr; other = other->all_next) {
@@ -48,9 +48,9 @@ void CheckDeadlockLocked(M* m) {
   }
   if (AnyGoroutineAway(rt)) return;
   // The thread that called Main waits for its end; it is no M, but cannot wake anybody.
-  if (os::CountThreads() > os::OwnThreads() + 1 + kSanitizerThreads) return;
+  int threads = os::CountThreads();
+  if (threads == 0 || threads > os::OwnThreads() + 1 + kSanitizerThreads) return;
   rt->sched_lock.Release();
-  (void)m;
   DumpAll(2);
   Fatal("all goroutines are asleep - deadlock!");
 }

@@ -91,7 +91,7 @@ G* FindRunnable(M* m, bool* inherits) {
       if (G* g = PopGlobalLocked(p, 0); g != nullptr) return g;
     }
     if (rt->poller != nullptr) {
-      InjectReady(m, rt->poller->poll(m));
+      InjectReady(m, rt->poller->poll(m), kLooksNext);
       if (G* g = p->runq.Pop(inherits); g != nullptr) return g;
     }
     if (m->spinning || MayBecomeSearcher(rt)) {

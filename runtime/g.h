@@ -36,6 +36,7 @@ struct alignas(64) G {
   WaitReason wait_reason = WaitReason::kNone;  // [o]
   bool is_thread = false;                      // [c] stands for a plain thread
   bool started = false;                        // [o] has a stack and a context
+  os::Atomic<bool> abandoned{false};           // [a] its runtime has ended: never to run again
   uint8_t stack_class = 0;                     // [c]
   void* sp = nullptr;                          // [o] saved context; see arch/
   os::Atomic<uintptr_t> stackguard0{0};        // [a] own M polls it, any sets kStackPreempt

@@ -231,9 +231,9 @@ int NumGoroutine() {
   runtime::Runtime* rt = Rt();
   if (rt == nullptr) return 0;
   int64_t n = rt->foreign_spawned.Load(os::kRelaxed<"goroutines.read">);  // a counter
-  for (runtime::P* p : rt->all_ps) {
-    if (p == nullptr) break;
-    n += p->spawned.Load(os::kRelaxed<"goroutines.read.p">);  // a counter
+  int32_t made = rt->made_procs.Load(os::kAcquire<"goroutines.procs">);   // pairs with InitP
+  for (int32_t i = 0; i < made; i++) {
+    n += rt->all_ps[i]->spawned.Load(os::kRelaxed<"goroutines.read.p">);  // a counter
   }
   return static_cast<int>(n);
 }

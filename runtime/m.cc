@@ -1,4 +1,8 @@
 // Ms: starting and ending their threads.
+//
+// Threads are started by the thread that called Main, which sleeps meanwhile: what a thread
+// inherits (CPU affinity, namespaces, credentials, seccomp filters) is what it had there, not what
+// a goroutine has done to its own; and nobody calls into libc with a core lock held.
 #include <cxxabi.h>
 
 #include "runtime/fatal.h"
@@ -40,6 +44,7 @@ void LeaveRuntime(M* m) {
     rt->m_count--;
     m->idle_next = rt->free_ms;
     rt->free_ms = m;
+    CheckDeadlockLocked();
   }
   weft_set_m(nullptr);
   // The last thing that this thread does to the Runtime; pairs with RunMain's wait.
@@ -106,12 +111,34 @@ void NewM(P* p, bool spinning) {
           static_cast<uint64_t>(count));
   }
   m->next_spinning = spinning;
-  m->nextp.Store(p, os::kRelaxed<"newm.nextp">);            // the thread's start orders it
+  m->nextp.Store(p, os::kRelaxed<"newm.nextp">);            // the lock below orders it
   rt->live_threads.FetchAdd(1, os::kRelaxed<"newm.live">);  // before the thread can end
-  int error = os::StartThread("weft-m", kThreadStack, MStart, m);
-  if (error != 0) {
-    Fatal("cannot start thread %u: error %u (RLIMIT_NPROC? pids.max?)",
-          static_cast<uint64_t>(count), static_cast<uint64_t>(-error));
+  {
+    LockGuard guard(rt->sched_lock);
+    m->idle_next = rt->to_start;
+    rt->to_start = m;
+  }
+  // After the list; pairs with RunRuntime.
+  rt->main_calls.FetchAdd(kMainCall, os::kRelease<"newm.call">);
+  os::FutexWake(rt->main_calls, 1);
+}
+
+void StartPendingMs() {
+  Runtime* rt = Rt();
+  for (;;) {
+    M* m = nullptr;
+    {
+      LockGuard guard(rt->sched_lock);
+      m = rt->to_start;
+      if (m == nullptr) return;
+      rt->to_start = m->idle_next;
+      m->idle_next = nullptr;
+    }
+    int error = os::StartThread("weft-m", kThreadStack, MStart, m);
+    if (error != 0) {
+      Fatal("cannot start a thread: error %u (RLIMIT_NPROC? pids.max?)",
+            static_cast<uint64_t>(-error));
+    }
   }
 }
 

@@ -29,6 +29,7 @@
 #include <cstring>
 
 #include "runtime/fatal.h"
+#include "runtime/gate.h"
 #include "runtime/os/clock.h"
 #include "runtime/sanitizer.h"
 #include "runtime/sched.h"
@@ -39,13 +40,9 @@ namespace weft::runtime {
 
 namespace {
 
-// Gives a new goroutine its stack and first context. False: the P has no stack at hand.
-bool StartFromCache(P* p, G* g) {
-  if (g->stack_class != Rt()->default_stack_class || !p->stacks.Pop(&g->stack)) return false;
-  g->sp = arch::MakeFirstContext(g->stack.hi);
-  g->started = true;
-  g->sanitizer_fiber = NewFiber();
-  return true;
+// A stack for a new goroutine. False: the P has none at hand.
+bool StackFromCache(P* p, const G* g, Stack* out) {
+  return g->stack_class == Rt()->default_stack_class && p->stacks.Pop(out);
 }
 
 // Who can run at once, without the scheduler. Null: nobody; m->take_next may then hold one that
@@ -67,9 +64,16 @@ bool StartFromCache(P* p, G* g) {
   return next;
 }
 
-// N's side of the switch: it is this M's running goroutine from here on.
-[[gnu::always_inline]] inline void RunNext(M* m, P* p, G* next, bool inherits) {
+// N's side of the switch: it is this M's running goroutine from here on. `fresh`: the stack that it
+// begins on, if it is new. It gets it when it is this M's: who holds the scan bit owns the stack.
+[[gnu::always_inline]] inline void RunNext(M* m, P* p, G* next, bool inherits, const Stack* fresh) {
   CasGStatus<Grunnable, Grunning>(next);
+  if (fresh != nullptr) [[unlikely]] {
+    next->stack = *fresh;
+    next->sp = arch::MakeFirstContext(next->stack.hi);
+    next->started = true;
+    next->sanitizer_fiber = NewFiber();
+  }
   if (!inherits) Bump(p->schedtick);
   Bump(p->switches);
   m->curg = next;
@@ -102,9 +106,15 @@ namespace {
   P* p = m->p;
   m->prev = g;
   m->after = after;
-  if (next != nullptr && !next->started && !StartFromCache(p, next)) [[unlikely]] {
-    m->take_next = next;
-    next = nullptr;
+  Stack fresh;
+  const Stack* begins_on = nullptr;
+  if (next != nullptr && !next->started) [[unlikely]] {
+    if (StackFromCache(p, next, &fresh)) {
+      begins_on = &fresh;
+    } else {
+      m->take_next = next;
+      next = nullptr;
+    }
   }
   memcpy(g->eh_globals, m->eh_globals, sizeof(g->eh_globals));
   void** fake_stack = after == AfterSwitch::kExit ? nullptr : &g->sanitizer_fake_stack;
@@ -112,7 +122,7 @@ namespace {
     BeforeSwitch(fake_stack, m->g0_lo, m->g0_hi, m->g0_fiber);
     m = static_cast<M*>(arch::weft_mcall(&g->sp, m->g0_sp, ScheduleFromSwitch, m));
   } else {
-    RunNext(m, p, next, inherits);
+    RunNext(m, p, next, inherits, begins_on);
     BeforeSwitch(fake_stack, next->stack.lo, next->stack.hi, next->sanitizer_fiber);
     m = static_cast<M*>(arch::weft_switch(&g->sp, next->sp, m));
   }
@@ -146,13 +156,11 @@ void ExitGoroutine(M* m, G* g) {
     SwitchTo(m, g, AfterSwitch::kExit, next, inherits);
     Fatal("goroutine %u was resumed after its end", g->goid);
   }
-  next->stack = g->stack;
+  const Stack stack = g->stack;
   g->stack = Stack();
-  next->started = true;
-  next->sanitizer_fiber = NewFiber();
   m->prev = g;
   m->after = AfterSwitch::kExit;
-  RunNext(m, p, next, inherits);
+  RunNext(m, p, next, inherits, &stack);
   UnpoisonStack(next->stack.lo, next->stack.hi);
   BeforeSwitch(nullptr, next->stack.lo, next->stack.hi, next->sanitizer_fiber);
   arch::weft_restart(reinterpret_cast<void*>(next->stack.hi), m);
@@ -161,10 +169,14 @@ void ExitGoroutine(M* m, G* g) {
 namespace {
 
 // A thief's last look may have come between N's pop and this push, and N may compute now. On g0
-// nobody is needed: the M looks through the queue next.
-[[gnu::always_inline]] inline void WakeForYielded(M* m) {
-  if (m->curg == &m->g0) return;
-  if (Rt()->idle_p_count.Load(os::kRelaxed<"yield.idle">) == 0) return;  // again in WakeP
+// nobody is needed if `prev` is all that there is: the M looks through the queues next.
+[[gnu::always_inline]] inline void WakeForQueued(M* m) {
+  P* p = m->p;
+  if (p->runq.alone()) return;  // it is held: no P is idle
+  if (m->curg == &m->g0 &&
+      p->runq.Size() + Rt()->global_size.Load(os::kRelaxed<"yield.global">) <= 1) {
+    return;
+  }
   os::Fence(os::kSeqCst<"yield.fence">);  // queued before the look (wake.cc, rule 1)
   WakeP();
 }
@@ -182,17 +194,19 @@ void FinishSwitchSlow(M* m, G* prev) {
       if (commit != nullptr && !commit(prev, arg)) {
         CasGStatus<Gwaiting, Grunnable>(prev);
         PushNext(m, m->p, prev);
+        WakeForQueued(m);
       }
       return;
     }
     case AfterSwitch::kYield:
       CasGStatus<Grunning, Grunnable>(prev);
       PushLocal(m, m->p, prev);
-      WakeForYielded(m);
+      WakeForQueued(m);
       return;
     case AfterSwitch::kGlobalYield:
       CasGStatus<Grunning, Grunnable>(prev);
       PushGlobal(prev);
+      WakeForQueued(m);
       return;
     case AfterSwitch::kExit:
       ReleaseExited(m, prev);
@@ -202,18 +216,37 @@ void FinishSwitchSlow(M* m, G* prev) {
   }
 }
 
+namespace {
+
+void ReadyGlobally(G* g) {
+  CasGStatus<Gwaiting, Grunnable>(g);
+  PushGlobal(g);
+  os::Fence(os::kSeqCst<"ready.fence">);  // queued before the look (wake.cc, rule 1)
+  WakeP();
+}
+
+// From a plain thread, to which a runtime may end meanwhile.
+[[gnu::noinline]] void ReadyFromOutside(G* g) {
+  if (!foreign_gate.Enter()) return;
+  // Set before a later runtime's gate was opened.
+  if (!g->abandoned.Load(os::kRelaxed<"ready.outside.abandoned">)) ReadyGlobally(g);
+  foreign_gate.Leave();
+}
+
+}  // namespace
+
 void ReadyG(M* m, G* g) {
   if (g->is_thread) {
     ReadyThread(g);
-    return;
-  }
-  CasGStatus<Gwaiting, Grunnable>(g);
-  if (m != nullptr && m->p != nullptr) {
-    PushNext(m, m->p, g);
-    WakeP();
+  } else if (m == nullptr) {
+    ReadyFromOutside(g);
+  } else if (g->abandoned.Load(os::kRelaxed<"ready.abandoned">)) [[unlikely]] {
+    // Its runtime has ended: what it waited for outlived it.
+  } else if (m->p == nullptr) {
+    ReadyGlobally(g);
   } else {
-    PushGlobal(g);
-    os::Fence(os::kSeqCst<"ready.fence">);  // queued before the look (wake.cc, rule 1)
+    CasGStatus<Gwaiting, Grunnable>(g);
+    PushNext(m, m->p, g);
     WakeP();
   }
 }
@@ -287,6 +320,9 @@ void Yield() {
     return;
   }
   if (m->p == nullptr) return;  // in Blocking
+  if (m->locks != 1 || m->curg == &m->g0) [[unlikely]] {
+    runtime::Fatal("weft::Yield in a callback that must not block");
+  }
   entry.Moved(runtime::SwitchAway(m, m->curg, AfterSwitch::kYield));
 }
 

@@ -22,6 +22,10 @@ struct Poller {
   GQueue (*sysmon)(int64_t now);
   // The M ends: its ring's descriptors move.
   void (*exit_m)(M* m);
+  // Something is watched for in the shared set, and no M sleeps where it would learn of it.
+  bool (*is_unwatched)();
+  // A ring has descriptors, and its owner does not sleep in it.
+  bool (*has_left_ring)();
   int (*descriptors)();
 };
 

@@ -53,7 +53,7 @@ G* PopGlobalLocked(P* p, int32_t max) {
   return first;
 }
 
-void InjectReady(M* m, GQueue&& queue) {
+void InjectReady(M* m, GQueue&& queue, Injector injector) {
   if (queue.empty()) return;
   int32_t n = queue.size();
   P* p = m->p;
@@ -65,9 +65,9 @@ void InjectReady(M* m, GQueue&& queue) {
     }
     return;
   }
+  bool only = n == 1 && m->take_next == nullptr && p->runq.Size() == 0;
   while (G* g = queue.PopFront()) PushLocal(m, p, g);
-  // The M runs one of them itself.
-  if (n == 1) return;
+  if (only && injector == kLooksNext) return;  // the M runs it itself
   // Queued before the look for idle Ps (wake.cc, rule 1).
   os::Fence(os::kSeqCst<"inject.fence">);
   WakeP();

@@ -124,6 +124,8 @@ class RunQueue {
     }
   }
 
+  // Owner: there is no other P.
+  bool alone() const { return alone_; }
   // With the world stopped.
   void SetAlone(bool alone) { alone_ = alone; }
 

@@ -60,8 +60,9 @@ struct Runtime {
   int32_t next_m_id = 0;           // [s]
   M* free_ms = nullptr;            // [s] structs of ended Ms
 
-  P* all_ps[kMaxProcs] = {};     // [w]; entries never change once made
-  os::Atomic<int32_t> procs{0};  // [w]
+  P* all_ps[kMaxProcs] = {};          // [w]; entries never change once made
+  os::Atomic<int32_t> procs{0};       // [w]
+  os::Atomic<int32_t> made_procs{0};  // [w] entries of all_ps; never less
 
   // The stoppable world; see world.cc.
   os::Atomic<uint32_t> stop_wanted{0};  // [a] Ms shall give their Ps up
@@ -87,11 +88,8 @@ struct Runtime {
   // Ending.
   os::Atomic<uint32_t> exiting{0};       // [a] Ms shall end
   os::Atomic<uint32_t> live_threads{0};  // [a] threads that still use this object; a futex
-  os::Atomic<uint32_t> main_done{0};     // [a] a futex
-
-  // Who may wake goroutines beside timers, descriptors and goroutines: while not 0 there is no
-  // deadlock.
-  os::Atomic<int32_t> external_wakers{0};  // [a]
+  os::Atomic<uint32_t> main_calls{0};    // [a] a futex: calls to the thread in Main, kMainDone
+  M* to_start = nullptr;                 // [s] Ms whose threads that thread is to start
 
   // Counters.
   os::Atomic<uint64_t> handoffs{0};
@@ -145,7 +143,8 @@ void PushGlobalQueue(GQueue&& queue);   // takes sched_lock
 G* PopGlobalLocked(P* p, int32_t max);  // [s] the others go to p's ring
 // A queue of goroutines that became ready at once (Grunnable): to the local ring, or global
 // without a P, waking who is needed.
-void InjectReady(M* m, GQueue&& queue);
+enum Injector { kLooksNext, kBusy };  // who calls runs what is queued next, or goes on itself
+void InjectReady(M* m, GQueue&& queue, Injector injector);
 
 // wake.cc
 void WakeP();
@@ -167,7 +166,10 @@ void StartLockedM(M* m, G* g);
 G* FindRunnable(M* m, bool* inherits);  // find.cc
 
 // m.cc
+inline constexpr uint32_t kMainDone = 1;  // bits of main_calls: this, and calls counted above it
+inline constexpr uint32_t kMainCall = 2;
 void NewM(P* p, bool spinning);
+void StartPendingMs();          // by the thread in Main
 [[noreturn]] void ExitM(M* m);  // on g0
 
 // syscall.cc
@@ -188,13 +190,16 @@ void SysmonMain(void* m);
 void WakeSysmonLocked();  // [s]
 
 // deadlock.cc
-void CheckDeadlockLocked(M* m);  // [s]; may release it, never to return
+void CheckDeadlockLocked();  // [s]; may release it, never to return
+// What only a sleeping M could see to (the shared set, timers), and none does. [s]
+bool IsNeglectedLocked();  // wake.cc
 
 // timer.cc
 int64_t RunTimers(M* m, P* p, int64_t now);  // fires what is due; when the next is, 0: none
 int64_t EarliestTimer();                     // over all Ps, 0: none
 int CountTimers();
 void MoveTimers(P* from, P* to);  // [w]
+void ForgetTimers(P* p);          // at the end: they are in no heap any more
 
 // Saves the goroutine's context and calls fn(m) on the system stack; returns when the goroutine is
 // resumed, with the M that it is resumed on.

@@ -79,14 +79,16 @@ void Schedule(M* m) {
       continue;
     }
     P* p = m->p;
+    // Only the visit to the poller sets it anew: a goroutine that yields alone comes here each
+    // time, by one switch.
     bool tick = p->direct_budget <= 0;
-    p->direct_budget = rt->debug.migrate ? 0 : kDirectSwitches;
+    if (tick) p->direct_budget = rt->debug.migrate ? 0 : kDirectSwitches;
     p->preempt.Store(false, os::kRelaxed<"schedule.preempt">);  // served by being here
     // Only a hint to read the clock.
     if (p->timers.first_when.Load(os::kRelaxed<"schedule.timers">) != 0) {
       RunTimers(m, p, os::Nanotime());
     }
-    if (tick && rt->poller != nullptr) InjectReady(m, rt->poller->poll(m));
+    if (tick && rt->poller != nullptr) InjectReady(m, rt->poller->poll(m), kLooksNext);
     bool inherits = false;
     G* g = NextAtHand(m, p, &inherits);
     if (g == nullptr) {
@@ -110,6 +112,8 @@ void Schedule(M* m) {
 
 void Execute(M* m, G* g, bool inherits_slice) {
   P* p = m->p;
+  // Before its stack is touched: who holds the scan bit owns that.
+  CasGStatus<Grunnable, Grunning>(g);
   if (!g->started) {
     if (g->stack_class == Rt()->default_stack_class) {
       if (p->stacks.size() == 0) Rt()->stacks.Refill(&p->stacks, g->stack_class);
@@ -121,7 +125,6 @@ void Execute(M* m, G* g, bool inherits_slice) {
     g->started = true;
     g->sanitizer_fiber = NewFiber();
   }
-  CasGStatus<Grunnable, Grunning>(g);
   if (!inherits_slice) Bump(p->schedtick);
   Bump(p->switches);
   m->curg = g;

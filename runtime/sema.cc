@@ -63,12 +63,13 @@ void WaitQueue::Unlink(Waiter* waiter) {
   }
 }
 
-bool WaitQueue::WakeOne(uint8_t result, void (*changed)(void*, bool), void* arg) {
+bool WaitQueue::WakeOne(uint8_t result, void (*changed)(void*, bool, bool), void* arg) {
   Goroutine* g = nullptr;
   {
     LockGuard guard(lock_);
     Waiter* first = head_.Load(os::kRelaxed<"waitqueue.head.wake">);  // under the lock
-    if (changed != nullptr) changed(arg, first != nullptr && first->next != nullptr);
+    if (changed != nullptr)
+      changed(arg, first != nullptr, first != nullptr && first->next != nullptr);
     if (first == nullptr) return false;
     Unlink(first);
     first->result = result;

@@ -31,8 +31,9 @@ class WaitQueue {
   bool Wait(bool (*still_waiting)(void*), void* arg, WaitReason reason, bool lifo = false,
             Waiter* waiter = nullptr);
   // Wakes the first in line with `result`; false: nobody waits. `changed`, when given, is called
-  // under the lock before, with whether others remain behind the one that is woken.
-  bool WakeOne(uint8_t result = 0, void (*changed)(void*, bool more) = nullptr,
+  // under the lock before, with whether there is anybody, and whether others remain behind him.
+  // The queue is not touched after he is readied.
+  bool WakeOne(uint8_t result = 0, void (*changed)(void*, bool any, bool more) = nullptr,
                void* arg = nullptr);
   int WakeAll(uint8_t result = 0);
   // Takes `waiter` out if it is still queued and wakes it with `result`; false: it was not.

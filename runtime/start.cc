@@ -3,9 +3,11 @@
 //
 // The end: 1. the first goroutine sets `exiting` and wakes every sleeper; 2. Ms see it in Schedule
 // or when they wake, and leave (m.cc); 3. the thread that built it waits until no thread is left,
-// and frees everything. The file ring's thread may have started an M as the end began: it ends
-// first, then the Ms are waited for once more. Goroutines that still exist are abandoned: their
-// stacks are unmapped without running anything. A thread that does not come back (it computes
+// ends the file ring's thread and closes the gate to plain threads (gate.h); 4. either may have
+// started an M meanwhile, so it waits for threads once more, and frees everything.
+// Goroutines that still exist are abandoned: nothing of them runs. Their memory is kept then: the
+// queue of a channel or a Completion that outlives Main may hold a waiter on such a stack; who
+// wakes it finds the goroutine marked, and goes on. A thread that does not come back (it computes
 // without a poll, or blocks in Blocking) cannot be ended; then nothing is freed and the process may
 // not make another runtime.
 #include "runtime/start.h"
@@ -16,6 +18,7 @@
 #include <string>
 
 #include "runtime/fatal.h"
+#include "runtime/gate.h"
 #include "runtime/os/clock.h"
 #include "runtime/os/thread.h"
 #include "runtime/os/unwinder.h"
@@ -69,8 +72,8 @@ void BeginExit() {
   for (M* other = first; other != nullptr; other = other->all_next) {
     if (other != m) WakeM(other);
   }
-  rt->main_done.Store(1, os::kRelease<"exit.done">);  // pairs with RunRuntime
-  os::FutexWake(rt->main_done, 1);
+  rt->main_calls.FetchOr(kMainDone, os::kRelease<"exit.done">);  // pairs with RunRuntime
+  os::FutexWake(rt->main_calls, 1);
   m->locks--;
   // Into the scheduler, which ends the thread.
   Park(nullptr, nullptr, WaitReason::kNone);
@@ -90,12 +93,24 @@ bool WaitForThreads(Runtime* rt) {
     uint32_t live = rt->live_threads.Load(os::kAcquire<"exit.live">);
     if (live == 0) return true;
     if (os::Nanotime() > until) return false;
+    StartPendingMs();
     os::FutexWait(rt->live_threads, live, 1'000'000);
     PreemptAll();
     // Pairs with NewM.
     for (M* m = rt->all_ms.Load(os::kAcquire<"exit.again">); m != nullptr; m = m->all_next) {
       WakeM(m);
     }
+  }
+}
+
+// What the thread in Main does until the end: it starts Ms.
+void ServeCalls(Runtime* rt) {
+  for (;;) {
+    // Before the list is looked at; pairs with NewM and BeginExit.
+    uint32_t calls = rt->main_calls.Load(os::kAcquire<"start.wait">);
+    if ((calls & kMainDone) != 0) return;
+    StartPendingMs();
+    os::FutexWait(rt->main_calls, calls);
   }
 }
 
@@ -119,9 +134,28 @@ Runtime* Build(const RuntimeOptions& options) {
   return rt;
 }
 
+// Marks the goroutines that still exist; whether there are any.
+bool Abandon(Runtime* rt) {
+  bool any = false;
+  for (GSlab* slab = rt->slabs; slab != nullptr; slab = slab->next) {
+    for (G& g : slab->gs) {
+      uint32_t state = ReadGStatus(&g);
+      if (state == Gidle || state == Gdead) continue;
+      g.abandoned.Store(true, os::kRelaxed<"exit.abandon">);  // before the gate opens again
+      any = true;
+    }
+  }
+  return any;
+}
+
 void Free(Runtime* rt) {
-  rt->stacks.UnmapAll();
-  rt->alloc.UnmapAll();
+  for (int32_t i = 0; i < rt->made_procs.Load(os::kRelaxed<"free.procs">); i++) {  // nobody is left
+    ForgetTimers(rt->all_ps[i]);
+  }
+  if (!Abandon(rt)) {
+    rt->stacks.UnmapAll();
+    rt->alloc.UnmapAll();
+  }
   delete static_cast<std::string*>(rt->owned_root);
   delete rt;
 }
@@ -164,9 +198,10 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg,
   PushGlobal(g);
   StartSysmon(rt);
   NewM(bootstrap.p, false);
-  // Pairs with BeginExit.
-  while (rt->main_done.Load(os::kAcquire<"start.wait">) == 0) os::FutexWait(rt->main_done, 0);
+  foreign_gate.Open();
+  ServeCalls(rt);
   if (!WaitForThreads(rt)) {
+    foreign_gate.Close();
     os::WriteAll(2,
                  "weft: Main returns while goroutines compute or block outside of the "
                  "runtime: their threads are left behind\n",
@@ -174,6 +209,7 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg,
     return;
   }
   hooks.stop_threads();
+  foreign_gate.Close();
   if (!WaitForThreads(rt)) Fatal("an M started at the end does not leave");
   hooks.close();
   RemoveReports();

@@ -32,10 +32,8 @@ void AddP(const P* p, RuntimeStats* s) {
 
 size_t CachedStackBytes(const Runtime* rt) {
   size_t stacks = 0;
-  for (const P* p : rt->all_ps) {
-    if (p == nullptr) break;
-    stacks += static_cast<size_t>(p->stacks.size());
-  }
+  int32_t made = rt->made_procs.Load(os::kAcquire<"stats.cached">);  // pairs with InitP
+  for (int32_t i = 0; i < made; i++) stacks += static_cast<size_t>(rt->all_ps[i]->stacks.size());
   return stacks * runtime::StackClassBytes(rt->default_stack_class);
 }
 
@@ -47,11 +45,9 @@ RuntimeStats Stats() {
   if (rt == nullptr) return s;
   runtime::Entry entry;
   s.goroutines = NumGoroutine();
-  s.procs = rt->procs.Load(os::kAcquire<"stats.procs">);  // pairs with ResizeProcs
-  for (const P* p : rt->all_ps) {
-    if (p == nullptr) break;
-    AddP(p, &s);
-  }
+  s.procs = rt->procs.Load(os::kAcquire<"stats.procs">);           // pairs with ResizeProcs
+  int32_t made = rt->made_procs.Load(os::kAcquire<"stats.made">);  // pairs with InitP
+  for (int32_t i = 0; i < made; i++) AddP(rt->all_ps[i], &s);
   {
     runtime::LockGuard guard(rt->sched_lock);
     s.threads = rt->m_count;

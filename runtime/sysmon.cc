@@ -6,8 +6,10 @@
 //   - reads the netpoller when nobody did, and what has no attendant (netpoll/),
 //   - starts an M for timers that are overdue.
 // When every P has been idle for some rounds it sleeps until one is taken from the idle list
-// (sysmon_sleeps, under sched_lock), or the next timer is overdue: a program at rest does not wake
-// up.
+// (sysmon_sleeps, under sched_lock): a program at rest does not wake up. It does not sleep while
+// anything depends on it: timers or the shared set without an idle M that sees to them, a ring
+// whose owner is away. Whoever had such a duty and left the scheduler with it (in Blocking, bound
+// to a goroutine, at its end) is found by that; HandOffP finds most of them at once.
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
 #include "runtime/sched.h"
@@ -65,14 +67,24 @@ bool AllIdle() {
          rt->procs.Load(os::kRelaxed<"sysmon.procs">);
 }
 
-// Sleeps until a P is taken from the idle list, if all are there.
+// Sleeps until a P is taken from the idle list, if all are there and nobody needs sysmon.
 void SleepWhileIdle() {
   Runtime* rt = Rt();
+  bool neglected = false;
   {
     LockGuard guard(rt->sched_lock);
     if (!AllIdle() || rt->exiting.Load(os::kRelaxed<"sysmon.exiting.locked">) != 0) return;
-    rt->sysmon_note.Clear();
-    rt->sysmon_sleeps.Store(1, os::kRelaxed<"sysmon.sleeps">);  // under the lock
+    if (rt->poller != nullptr && rt->poller->has_left_ring()) return;
+    neglected = IsNeglectedLocked();
+    if (!neglected) {
+      CheckDeadlockLocked();
+      rt->sysmon_note.Clear();
+      rt->sysmon_sleeps.Store(1, os::kRelaxed<"sysmon.sleeps">);  // under the lock
+    }
+  }
+  if (neglected) {
+    StartM(GetM(), nullptr, false);  // it runs dry, and takes the duty over as it goes to sleep
+    return;
   }
   // Idle Ms keep the timers themselves (wake.cc).
   rt->sysmon_note.Sleep();
@@ -82,7 +94,7 @@ void Round(int64_t now) {
   Runtime* rt = Rt();
   if (rt->poller != nullptr) {
     GQueue ready = rt->poller->sysmon(now);
-    InjectReady(GetM(), std::move(ready));
+    InjectReady(GetM(), std::move(ready), kBusy);
   }
   int64_t timer = EarliestTimer();
   if (timer != 0 && timer + kTimerGrace_ns < now) StartM(GetM(), nullptr, false);

@@ -241,6 +241,13 @@ void MoveTimers(P* from, P* to) {
   PublishFirst(&to->timers);
 }
 
+// Their owners may outlive the runtime, and delete them then.
+void ForgetTimers(P* p) {
+  LockGuard guard(p->timers.lock);
+  while (p->timers.size > 0) RemoveLocked(&p->timers, p->timers.heap[p->timers.size - 1]);
+  PublishFirst(&p->timers);
+}
+
 // ---- Sleeping. ----
 
 namespace {

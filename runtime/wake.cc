@@ -17,8 +17,15 @@
 // searcher's count-out and giving back of its P before its last look at the queues. Both are
 // seq_cst, so S sees nobody spinning (and an idle P) and wakes one, or the searcher sees the
 // goroutine. S may have looked while another searcher was counted in: then that one is bound by
-// rule 2 or 3. An M that is not a searcher (there were enough) gives its P up without the last
-// look: some searcher was counted in when it decided, and owes the look.
+// rule 2 or 3. An M that is no searcher (there were enough) takes the last look too when it has
+// given its P up: the searcher that S relied on may have found no idle P and been counted out, or
+// have found work and called WakeP, just before.
+//
+// Duties of idle Ms. Somebody asleep watches the shared set (a ring's sleeper does, too), and
+// somebody asleep keeps the timers. An M that wakes with a P gives its duty up; if it then runs
+// long while all else is idle, sysmon is awake and sees to both. Before the last P goes idle by
+// another way than its M's sleep (HandOffP), and before sysmon sleeps, somebody must have the
+// duties (IsNeglectedLocked).
 //
 // How an M sleeps. Its word m->sleep: kAwake, how it sleeps (futex, ring, shared set), kNotified.
 //   a. The sleeper, in the idle list, moves kAwake -> how (CAS; kNotified found: it does not
@@ -200,12 +207,20 @@ void HandOffP(M* m, P* p) {
       if (--rt->stopwait == 0) rt->stopnote.Wakeup();
       return;
     }
-    if (rt->global_queue.empty()) {
+    if (rt->global_queue.empty() && !IsNeglectedLocked()) {
       PushIdlePLocked(p);
       return;
     }
   }
   StartM(m, p, false);
+}
+
+bool IsNeglectedLocked() {
+  Runtime* rt = Rt();
+  rt->sched_lock.AssertHeld();
+  if (rt->poller != nullptr && rt->poller->is_unwatched()) return true;
+  return EarliestTimer() != 0 &&
+         rt->timer_until.Load(os::kRelaxed<"neglected.timers">) == 0;  // under the lock
 }
 
 namespace {
@@ -215,6 +230,8 @@ namespace {
 int64_t KeepTimersLocked(M* m) {
   Runtime* rt = Rt();
   for (;;) {
+    // Ms with Ps see to them; an M that wakes for one could not run it.
+    if (rt->idle_p_count.Load(os::kSeqCst<"timer_until.idle">) == 0) return 0;
     int64_t earliest = EarliestTimer();
     if (earliest == 0) return 0;
     int64_t kept = rt->timer_until.Load(os::kRelaxed<"timer_until.locked">);  // under the lock
@@ -235,7 +252,7 @@ GQueue SleepIdle(M* m) {
   {
     LockGuard guard(rt->sched_lock);
     until = KeepTimersLocked(m);
-    CheckDeadlockLocked(m);
+    CheckDeadlockLocked();
   }
   m->events.Add(Event::kSleep, how);
   uint32_t awake = kAwake;
@@ -286,11 +303,11 @@ void WaitForP(M* m) {
       AcquireP(m, p);
       if (!given) m->orphan_wakes = 0;
       m->spinning = given && m->next_spinning;
-      InjectReady(m, std::move(ready));
+      InjectReady(m, std::move(ready), kLooksNext);
       return;
     }
     if (!ready.empty()) m->orphan_wakes++;
-    InjectReady(m, std::move(ready));
+    InjectReady(m, std::move(ready), kBusy);
     // Set before every sleeper is woken for it.
     if (rt->exiting.Load(os::kAcquire<"wait_for_p.exiting">) != 0) ExitM(m);
   }
@@ -307,38 +324,46 @@ void StopM(M* m) {
   WaitForP(m);
 }
 
-void SleepWithoutWork(M* m) {
+namespace {
+
+// Rule 2's last look. True: there is work, and the M has a P for it.
+bool LookOnceMore(M* m) {
   Runtime* rt = Rt();
+  // The P was given back, and the M counted out, before the look; pairs with the submitters' full
+  // barriers.
+  os::Fence(os::kSeqCst<"search.fence">);
+  int32_t procs = rt->procs.Load(os::kAcquire<"search.procs">);  // pairs with ResizeProcs
+  bool work = rt->global_size.Load(os::kSeqCst<"search.global">) != 0;
+  for (int32_t i = 0; i < procs && !work; i++) work = !rt->all_ps[i]->runq.Empty();
+  if (!work) return false;
+  P* p = nullptr;
+  {
+    LockGuard guard(rt->sched_lock);
+    p = m->nextp.Load(os::kRelaxed<"m.nextp.search">);
+    if (p != nullptr) {
+      m->nextp.Store(nullptr, os::kRelaxed<"m.nextp.search.taken">);  // under the lock
+    } else {
+      p = PopIdlePLocked();
+      if (p == nullptr) return false;
+      RemoveIdleMLocked(m);
+      m->next_spinning = true;
+      rt->spinning.FetchAdd(1, os::kSeqCst<"search.again">);
+    }
+  }
+  AcquireP(m, p);
+  m->spinning = m->next_spinning;
+  return true;
+}
+
+}  // namespace
+
+void SleepWithoutWork(M* m) {
   if (m->spinning) {
     m->spinning = false;
     // Rule 2: counted out before the last look.
-    rt->spinning.FetchSub(1, os::kSeqCst<"search.end">);
-    int32_t procs = rt->procs.Load(os::kAcquire<"search.procs">);  // pairs with ResizeProcs
-    bool work = rt->global_size.Load(os::kSeqCst<"search.global">) != 0;
-    for (int32_t i = 0; i < procs && !work; i++) work = !rt->all_ps[i]->runq.Empty();
-    if (work) {
-      P* p = nullptr;
-      {
-        LockGuard guard(rt->sched_lock);
-        p = m->nextp.Load(os::kRelaxed<"m.nextp.search">);
-        if (p != nullptr) {
-          m->nextp.Store(nullptr, os::kRelaxed<"m.nextp.search.taken">);  // under the lock
-        } else {
-          p = PopIdlePLocked();
-          if (p != nullptr) {
-            RemoveIdleMLocked(m);
-            m->next_spinning = true;
-            rt->spinning.FetchAdd(1, os::kSeqCst<"search.again">);
-          }
-        }
-      }
-      if (p != nullptr) {
-        AcquireP(m, p);
-        m->spinning = m->next_spinning;
-        return;
-      }
-    }
+    Rt()->spinning.FetchSub(1, os::kSeqCst<"search.end">);
   }
+  if (LookOnceMore(m)) return;
   m->events.Add(Event::kIdle, 0);
   WaitForP(m);
 }

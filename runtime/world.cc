@@ -97,6 +97,21 @@ void TakeStillPsLocked(M* m) {
 
 }  // namespace
 
+namespace {
+
+// The runtime ends while its world was to be stopped: the stopper ends with it.
+[[noreturn]] void LeaveStopping(M* m) {
+  Mcall(m, m->curg, [](void* arg) {
+    M* leaver = static_cast<M*>(arg);
+    leaver->curg = &leaver->g0;
+    leaver->dump_curg.Store(nullptr, os::kRelaxed<"stop.leave">);  // for dumps
+    ExitM(leaver);
+  });
+  Fatal("a goroutine that stopped the world at the end was resumed");
+}
+
+}  // namespace
+
 void StopWorldLocked(M* m) {
   Runtime* rt = Rt();
   bool wait = false;
@@ -111,8 +126,10 @@ void StopWorldLocked(M* m) {
     TakeStillPsLocked(m);
     wait = rt->stopwait > 0;
   }
-  if (wait) {
-    while (!rt->stopnote.Sleep(kAskAgain_ns)) PreemptAll();
+  while (wait && !rt->stopnote.Sleep(kAskAgain_ns)) {
+    // Ms that end do not count their Ps.
+    if (rt->exiting.Load(os::kAcquire<"stop.exiting">) != 0) LeaveStopping(m);
+    PreemptAll();
   }
   LockGuard guard(rt->sched_lock);
   if (rt->stopwait != 0) {
@@ -154,6 +171,7 @@ void InitP(Runtime* rt, int32_t id) {
     p = rt->alloc.New<P>();
     p->id = id;
     rt->all_ps[id] = p;
+    rt->made_procs.Store(id + 1, os::kRelease<"p.made">);  // pairs with who counts over all Ps
   }
   p->state.Store(Pgcstop, os::kRelaxed<"p.init">);  // the world stands
 }
@@ -239,7 +257,7 @@ void StopLockedM(M* m) {
   {
     LockGuard guard(rt->sched_lock);
     rt->idle_locked_count++;
-    CheckDeadlockLocked(m);
+    CheckDeadlockLocked();
   }
   P* p = nullptr;
   for (;;) {
@@ -283,6 +301,9 @@ int MaxProcs(int n) {
   if (n > runtime::kMaxProcs) n = runtime::kMaxProcs;
   if (runtime::GetM() == nullptr) {
     runtime::Fatal("weft::MaxProcs(%d) on a plain thread", static_cast<int64_t>(n));
+  }
+  if (runtime::GetM()->p == nullptr) {
+    runtime::Fatal("weft::MaxProcs(%d) inside weft::Blocking", static_cast<int64_t>(n));
   }
   runtime::LockWorld();
   {

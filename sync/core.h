@@ -51,7 +51,7 @@ inline void WakeAllAndTell(runtime::WaitQueue& queue, void (*emptied)(void*), vo
     call.more = false;
     queue.WakeOne(
         0,
-        [](void* arg, bool more) {
+        [](void* arg, bool, bool more) {
           Call* c = static_cast<Call*>(arg);
           c->more = more;
           if (!more) c->emptied(c->object);

@@ -98,11 +98,11 @@ struct MutexProtocol {
   }
 
   // Steps 5 and 7: the queue's lock is held, one waiter has been taken out.
-  static void OnWake(void* arg, bool more) {
+  static void OnWake(void* arg, bool, bool more) {
     if (more) return;
     static_cast<Mutex*>(arg)->state_.FetchAnd(~kWaiters, os::kRelaxed<"mutex.wake_last">);
   }
-  static void OnHandOver(void* arg, bool more) {
+  static void OnHandOver(void* arg, bool, bool more) {
     if (more) return;
     static_cast<Mutex*>(arg)->state_.FetchAnd(~(kWaiters | kStarving),
                                               os::kRelaxed<"mutex.hand_last">);

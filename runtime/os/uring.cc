@@ -36,12 +36,12 @@ bool Uring::AddPoll(int fd, uint32_t mask, uint64_t user_data) {
   return true;
 }
 
-bool Uring::RemovePoll(uint64_t user_data) {
+bool Uring::RemovePoll(uint64_t user_data, uint64_t own_data) {
   io_uring_sqe* sqe = io_uring_get_sqe(&ring_);
   if (sqe == nullptr) return false;
   // Not IORING_OP_POLL_REMOVE: it fails with EALREADY when an event waits to be delivered.
   io_uring_prep_cancel64(sqe, user_data, 0);
-  io_uring_sqe_set_data64(sqe, 0);
+  io_uring_sqe_set_data64(sqe, own_data);
   return true;
 }
 

@@ -27,7 +27,8 @@ class Uring {
 
   // A multishot poll of `fd`. False: the submission queue is full; Enter(0) empties it.
   bool AddPoll(int fd, uint32_t mask, uint64_t user_data);
-  bool RemovePoll(uint64_t user_data);
+  // `own_data` names the removal's own completion (-ENOENT: there was none).
+  bool RemovePoll(uint64_t user_data, uint64_t own_data);
   // Takes back everything that was added.
   bool RemoveAll(uint64_t user_data);
 
