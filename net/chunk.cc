@@ -25,6 +25,12 @@ static_assert(Chunk::kMinPooled << (kClasses - 1) == Chunk::kMaxPooled);
 // chunk at one moment.
 constexpr uint32_t kKeptBytes = 128u << 10;
 
+#if defined(WEFT_ASAN) || defined(WEFT_TSAN)
+constexpr bool kPooling = false;
+#else
+constexpr bool kPooling = true;
+#endif
+
 struct FreeBuffer {
   FreeBuffer* next;
 };
@@ -46,13 +52,10 @@ int ClassOf(uint32_t capacity) {
 
 // The calling M's list; null without a P.
 FreeList* ListOf(const runtime::Entry& entry, uint32_t capacity) {
-#if defined(WEFT_ASAN) || defined(WEFT_TSAN)
-  return nullptr;
-#else
   runtime::M* m = entry.m();
-  if (m == nullptr || m->p == nullptr || capacity > Chunk::kMaxPooled) return nullptr;
+  if (!kPooling || m == nullptr || m->p == nullptr) return nullptr;
+  if (capacity > Chunk::kMaxPooled) return nullptr;
   return &caches[m->p->id].lists[ClassOf(capacity)];
-#endif
 }
 
 char* TakeCached(uint32_t capacity) {
