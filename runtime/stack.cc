@@ -139,6 +139,8 @@ bool StackPool::IsArenaAddress(uintptr_t address) const {
 void StackPool::UnmapAll() {
   int32_t n = arena_count_.Load(os::kRelaxed<"stack.arenas.unmap">);  // nobody else is left
   for (int32_t i = 0; i < n; i++) {
+    // Of goroutines that were abandoned; another runtime may get the same addresses.
+    UnpoisonStack(arenas_[i].start, arenas_[i].opened);
     os::Unmap(reinterpret_cast<void*>(arenas_[i].start), arenas_[i].end - arenas_[i].start);
     arenas_[i] = Arena();
   }

@@ -18,6 +18,7 @@
 // stop_wanted; the stopper sets stop_wanted, then (seq_cst) reads the P's state. One sees the
 // other; if both do, the CAS to Pgcstop decides who counts the P as stopped.
 #include "runtime/fatal.h"
+#include "runtime/sanitizer.h"
 #include "runtime/sched.h"
 #include "weft/go.h"
 
@@ -46,6 +47,7 @@ P* TakeIdleP() {
 // Step 4, on g0.
 void ExitWithoutP(void* arg) {
   M* m = static_cast<M*>(arg);
+  AfterSwitchTo(m->g0_fake_stack);
   G* g = m->curg;
   m->curg = &m->g0;
   m->dump_curg.Store(nullptr, os::kRelaxed<"exitsyscall.dump">);  // for dumps
