@@ -11,11 +11,9 @@ namespace weft::os {
 #define __has_feature(x) 0
 #endif
 #if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
-// TSan holds a signal back until its thread comes to an atomic operation: not when the kernel
-// restarts the call that the thread sleeps in.
-constexpr int kFlags = SA_ONSTACK;
+const int kRestartFlag = 0;
 #else
-constexpr int kFlags = SA_RESTART | SA_ONSTACK;
+const int kRestartFlag = SA_RESTART;
 #endif
 
 static_assert(sizeof(struct sigaction) <= sizeof(SignalAction));
@@ -23,7 +21,7 @@ static_assert(sizeof(struct sigaction) <= sizeof(SignalAction));
 int CatchSignal(int signal, void (*handler)(int), SignalAction* previous) {
   struct sigaction action = {};
   action.sa_handler = handler;
-  action.sa_flags = kFlags;
+  action.sa_flags = SA_ONSTACK | kRestartFlag;
   sigfillset(&action.sa_mask);
   struct sigaction before = {};
   if (sigaction(signal, &action, &before) != 0) return -errno;

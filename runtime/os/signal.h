@@ -7,6 +7,10 @@ namespace weft::os {
 
 inline constexpr int kMaxSignal = 64;
 
+// SA_RESTART where it may be used: TSan holds a signal back until its thread comes to an atomic
+// operation, which it does not when the kernel restarts the call that it sleeps in.
+extern const int kRestartFlag;
+
 // Holds a signal's action; as large as the kernel's on any machine.
 struct SignalAction {
   alignas(16) unsigned char bytes[192];

@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "runtime/os/signal.h"
+
 namespace weft::os {
 
 namespace {
@@ -61,7 +63,7 @@ void OnQuit(int, siginfo_t*, void*) {
 void Install(int signal, void (*handler)(int, siginfo_t*, void*), struct sigaction* old) {
   struct sigaction action = {};
   action.sa_sigaction = handler;
-  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESTART;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | kRestartFlag;
   sigfillset(&action.sa_mask);
   sigaction(signal, &action, old);
 }
