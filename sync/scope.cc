@@ -4,8 +4,8 @@
 // the scope's block in their last instructions; errors and cancellation come from any of them; and
 // time limits come from the scheduler's timers.
 //
-// So the state is counted: the owner holds a reference and so does each ticket, hence each child;
-// what a child does last is to drop it. All else is under `lock`, a core lock, since 4 is called by
+// So each ticket, hence each child, is counted to its very last step (`leaving`), and the owner
+// destroys the state after that. All else is under `lock`, a core lock, since 4 is called by
 // cancellers that may be timers.
 //   1. Go: a ticket counts one child (`pending`).
 //   2. The child's goroutine links itself into `children`, takes the scope's context for its
@@ -18,12 +18,14 @@
 //   6. The owner waits for: no children; or, once, grace_over; it then goes on waiting, with a
 //      timer of its own after which it names those that remain.
 //   7. The end: after 6 the watch is removed (so 4 does not begin any more), the timer is deleted
-//   or
-//      its function waited for, the contexts and the reference are dropped.
+//      or its function waited for, `leaving` is waited for, and the state is destroyed.
 //
 // The owner's Waiter lies on its stack; `waiter` is set and read under the lock, so a waker (3, 5)
-// finds it alive. An owner that has waited for a child's last step cannot be sure that this
-// child has left the lock: that is what the references are for.
+// finds it alive. An owner that 3 has woken cannot be sure that this child has left the lock: that
+// is what `leaving` is for.
+//
+// Idea not taken: a reference for each child, the last of which destroys the state. A child may
+// give way in the middle of that, and a program that ends then would leave half of it behind.
 #include "weft/scope.h"
 
 #include <exception>
@@ -82,7 +84,7 @@ struct ScopeState {
     if (!context.AddCallback(&watch)) BeginGrace();
   }
 
-  os::Atomic<uint32_t> refs{1};  // the owner and the children
+  sync::CallCount leaving;  // tickets and children that may touch this
   runtime::Lock lock{runtime::LockRank::kWaitQueue};
   const Context parent;                // [c]
   CancelContext context;               // [c]
@@ -111,11 +113,6 @@ struct ScopeState {
   void Enter(ScopeChild* child);           // 2
   void Record(absl::Status status);        // 3
   void CountOut(const ScopeChild* child);  // 3; null: it never ran
-
-  static void Unref(ScopeState* s) {
-    // Release and acquire: the last one destroys what the others have used.
-    if (s->refs.FetchSub(1, os::kAcqRel<"scope.unref">) == 1) delete s;
-  }
 };
 
 void ScopeState::BeginGrace() {
@@ -168,7 +165,7 @@ void ScopeState::CountOut(const ScopeChild* child) {
     }
     if (--pending == 0 && waiter != nullptr) waiter->Wake(kAllEnded);
   }
-  Unref(this);
+  leaving.End();
 }
 
 // Waits until no child is left, or until `when`, or, if asked for, until the grace is over.
@@ -231,12 +228,13 @@ void ScopeState::Close() {
     wait = timed && !runtime::DeleteTimer(&grace_timer);
   }
   if (wait) grace_timer_over.Wait(WaitReason::kScopeWait);
-  Unref(this);
+  leaving.Drain(WaitReason::kScopeWait);
+  delete this;
 }
 
 ScopeTicket::ScopeTicket(ScopeState* state) : state_(state) {
-  // The caller holds a reference, as owner or child.
-  state->refs.FetchAdd(1, os::kRelaxed<"scope.ref">);
+  // The caller is the owner or a child: the state is there.
+  state->leaving.Begin();
   Guard guard(state->lock);
   state->pending++;
 }
