@@ -17,7 +17,6 @@ namespace weft::net {
 using internal::Fd;
 using internal::FdIdentity;
 using internal::FdRef;
-using internal::kTimedOut;
 using internal::Outcome;
 using internal::Side;
 

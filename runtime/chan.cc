@@ -103,7 +103,6 @@ namespace weft::internal {
 
 using runtime::ChanWaiter;
 using runtime::Entry;
-using runtime::G;
 using runtime::M;
 
 namespace {

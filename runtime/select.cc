@@ -42,7 +42,6 @@ namespace weft::internal {
 using runtime::ChanWaiter;
 using runtime::G;
 using runtime::kSelectParked;
-using runtime::kSelectQueueing;
 using runtime::kSelectStateBits;
 using runtime::kSelectTicketStep;
 using runtime::kSelectWon;

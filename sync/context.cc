@@ -49,7 +49,6 @@
 namespace weft {
 
 using internal::ContextState;
-using internal::DeadlineState;
 using sync::Guard;
 
 namespace internal {
