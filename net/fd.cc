@@ -87,7 +87,7 @@ Outcome Fd::Read(std::span<char> buffer, const Context& ctx) {
       return wait;
     const int64_t n = os::Receive(fd_, buffer.data(), buffer.size());
     if (n == -EAGAIN) continue;
-    if (n < 0 || static_cast<size_t>(n) == buffer.size()) SetReady(Side::kRead);
+    if (MayHoldMore(n, buffer.size())) SetReady(Side::kRead);
     if (n != -EINTR) return n;
   }
 }
@@ -107,8 +107,8 @@ Outcome Fd::Receive(Chunk* chunk, const Context& ctx) {
       return n;
     }
     taken.set_size(static_cast<size_t>(n));
+    if (MayHoldMore(n, taken.capacity())) SetReady(Side::kRead);
     if (taken.size() == taken.capacity()) {
-      SetReady(Side::kRead);
       if (receive_bytes_ < Chunk::kMaxPooled) receive_bytes_ *= 2;
     } else if (taken.size() <= taken.capacity() / 4 && receive_bytes_ > Chunk::kMinPooled) {
       receive_bytes_ /= 2;

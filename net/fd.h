@@ -8,12 +8,14 @@
 // A read that filled its buffer may have left more and puts the report back; a shorter one has
 // emptied the socket, and the next byte brings a new report. So a message costs one read, not
 // one and an EAGAIN. (TCP's urgent mark cuts a read short too; who sends one waits until he sends
-// more.) Writes try first: a socket is writable most of the time, and only one that
-// took less than it was given is waited for.
+// more. Other sockets end reads between messages as they like, an AF_UNIX one where descriptors
+// came with the bytes: they are read until EAGAIN.) Writes try first: a socket is writable most of
+// the time, and only one that took less than it was given is waited for.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <span>
 #include <string_view>
 
@@ -99,10 +101,15 @@ class alignas(64) Fd {
   friend void RefFd(Fd* fd);
   friend void UnrefFd(Fd* fd);
 
-  Fd(int fd, const FdIdentity& identity) : fd_(fd), identity_(identity) {}
+  Fd(int fd, const FdIdentity& identity)
+      : fd_(fd), short_read_empties_(strcmp(identity.network, "tcp") == 0), identity_(identity) {}
   ~Fd() = default;
 
   static netpoll::Mode ToMode(Side side) { return static_cast<netpoll::Mode>(side); }
+  // Whether the socket may hold more after a read of `n` bytes into `size`.
+  bool MayHoldMore(int64_t n, size_t size) const {
+    return n < 0 || !short_read_empties_ || static_cast<size_t>(n) == size;
+  }
   Watch& WatchOf(Side side) { return side == Side::kRead ? read_watch_ : write_watch_; }
   Outcome SendAll(std::string_view data, const Context& ctx);
   void Free();  // step 6 of fd_mutex.h
@@ -113,6 +120,7 @@ class alignas(64) Fd {
   uint32_t receive_bytes_ = Chunk::kMinPooled;  // [r] what Receive takes
   os::Atomic<uint32_t> handles_{1};
   FdMutex mutex_;
+  const bool short_read_empties_;             // [c]
   Watch read_watch_{netpoll::Mode::kRead};    // [r]
   Watch write_watch_{netpoll::Mode::kWrite};  // [w]
   FdIdentity identity_;                       // [c]

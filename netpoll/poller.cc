@@ -112,10 +112,10 @@ void Wake(M* m, MSleep how) {
   }
 }
 
-GQueue Sysmon(int64_t now) {
+GQueue Sysmon(int64_t now, bool* look_soon) {
   Netpoll* np = Np();
   GQueue ready;
-  WatchRings(now, &ready);
+  *look_soon = WatchRings(now, &ready);
   // Hints.
   uint32_t reads = np->shared_reads.Load(os::kRelaxed<"poller.reads">);
   bool watched = np->shared_watcher.Load(os::kRelaxed<"poller.watcher">) != nullptr;

@@ -94,8 +94,8 @@ bool RemovePollNow(Ring* r, Desc* d, runtime::GQueue* out);
 // Moves all descriptors of `r` to the shared set. Any thread.
 void MoveToShared(Ring* r, runtime::GQueue* out);
 void CloseRing(Ring* r, runtime::GQueue* out);
-// What sysmon does for rings whose owners do not enter them.
-void WatchRings(int64_t now, runtime::GQueue* out);
+// What sysmon does for rings whose owners do not enter them. True: one waits.
+bool WatchRings(int64_t now, runtime::GQueue* out);
 struct RingsState {
   bool any_asleep;  // an owner sleeps in its ring, and so watches the shared set
   bool any_left;    // a ring with descriptors whose owner does not sleep in it

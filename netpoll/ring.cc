@@ -360,17 +360,23 @@ bool MustMove(Ring* r, int64_t now) {
 
 }  // namespace
 
-void WatchRings(int64_t now, GQueue* out) {
+bool WatchRings(int64_t now, GQueue* out) {
   Netpoll* np = Np();
+  bool waits = false;
   uint64_t left = runtime::Rt()->netpoll_rings.Load(os::kRelaxed<"watch.count">);  // a hint
   for (int32_t i = 0; i < kMaxRings && left > 0; i++) {
     Ring* r = np->rings[i].Load(os::kAcquire<"watch.ring">);  // pairs with OpenRing
     if (r == nullptr) continue;
     left--;
-    if (r->count.Load(os::kRelaxed<"watch.polls">) == 0 || !MustMove(r, now)) continue;
+    if (r->count.Load(os::kRelaxed<"watch.polls">) == 0) continue;
+    if (!MustMove(r, now)) {
+      waits |= r->waiting_since == now;
+      continue;
+    }
     MoveToShared(r, out);
     r->waiting_since = 0;
   }
+  return waits;
 }
 
 RingsState LookAtRings() {

@@ -8,6 +8,7 @@ namespace weft::runtime {
 namespace {
 // A holder is done within tens of nanoseconds unless it lost its CPU: longer spinning is waste.
 constexpr int kSpins = 30;
+constexpr int64_t kLookAgain_ns = 1'000'000;
 }  // namespace
 
 void Lock::AcquireSlow() {
@@ -21,14 +22,16 @@ void Lock::AcquireSlow() {
     }
   }
   sleepers_.FetchAdd(1, os::kRelaxed<"lock.sleepers.add">);  // step 2; ordered by step 3
-  os::Membarrier();
+  // A filter installed since the start may refuse it: then a release may be missed, and is looked
+  // for.
+  int64_t patience = os::Membarrier() ? -1 : kLookAgain_ns;
   for (;;) {
     uint32_t seen = 0;
     // 2: others may sleep too.
     if (held_.CompareExchange(seen, 2, os::kAcquire<"lock.acquire.slept">)) break;
     // Found by ReleaseLast; nothing is read under the mark.
     if (seen == 1 && !held_.CompareExchange(seen, 2, os::kRelaxed<"lock.mark">)) continue;
-    os::FutexWait(held_, 2);
+    os::FutexWait(held_, 2, patience);
   }
   sleepers_.FetchSub(1, os::kRelaxed<"lock.sleepers.sub">);  // by the holder: before its release
 }

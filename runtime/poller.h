@@ -18,8 +18,9 @@ struct Poller {
   GQueue (*sleep)(M* m, MSleep how, int64_t timeout_ns);
   void (*done_sleeping)(M* m, MSleep how);
   void (*wake)(M* m, MSleep how);
-  // From sysmon: what nobody attends to. Goroutines that became ready.
-  GQueue (*sysmon)(int64_t now);
+  // From sysmon: what nobody attends to. Goroutines that became ready. `*look_soon`: a ring waits,
+  // and its time is not up.
+  GQueue (*sysmon)(int64_t now, bool* look_soon);
   // The M ends: its ring's descriptors move.
   void (*exit_m)(M* m);
   // Something is watched for in the shared set, and no M sleeps where it would learn of it.

@@ -103,6 +103,15 @@ class RunQueue {
     }
   }
 
+  // Owner. Who was to go next, if anybody.
+  G* TakeNext() {
+    // As in Pop.
+    G* next = next_.Load(os::kRelaxed<"runq.next.take.look">);
+    if (next == nullptr) return nullptr;
+    return next_.CompareExchange(next, nullptr, os::kAcquire<"runq.next.take.all">) ? next
+                                                                                    : nullptr;
+  }
+
   // Thief. Takes half, at least one, into `out`; its number is returned. runnext too when there
   // is nothing else and `take_next`.
   uint32_t Steal(G* out[kCapacity / 2], bool take_next) {

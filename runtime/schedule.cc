@@ -31,12 +31,26 @@ G* PopGlobal(P* p, int32_t max) {
   return PopGlobalLocked(p, max);
 }
 
+// The slice is over that each runnext has inherited from the one before: the next of them goes to
+// the end of the queue, and who waits globally comes first. (A request by stackguard0 alone is lost
+// when its goroutine parks just then, as goroutines that hand over to each other do.)
+G* EndSlice(M* m, P* p) {
+  p->preempt.Store(false,
+                   os::kRelaxed<"schedule.preempt.served">);  // a hint, set again when needed
+  Bump(p->schedtick);
+  if (G* next = p->runq.TakeNext(); next != nullptr) PushLocal(m, p, next);
+  return PopGlobal(p, 1);
+}
+
 // What to run, of the things at hand. Null: the M has run dry.
 G* NextAtHand(M* m, P* p, bool* inherits) {
   *inherits = false;
   if (G* g = m->take_next; g != nullptr) {
     m->take_next = nullptr;
     return g;
+  }
+  if (p->preempt.Load(os::kRelaxed<"schedule.preempt">)) {  // a hint
+    if (G* g = EndSlice(m, p); g != nullptr) return g;
   }
   // The P's own word.
   if (p->schedtick.Load(os::kRelaxed<"schedule.tick">) % kGlobalTick == 0) {
@@ -83,7 +97,6 @@ void Schedule(M* m) {
     // time, by one switch.
     bool tick = p->direct_budget <= 0;
     if (tick) p->direct_budget = rt->debug.migrate ? 0 : kDirectSwitches;
-    p->preempt.Store(false, os::kRelaxed<"schedule.preempt">);  // served by being here
     // Only a hint to read the clock.
     if (p->timers.first_when.Load(os::kRelaxed<"schedule.timers">) != 0) {
       RunTimers(m, p, os::Nanotime());

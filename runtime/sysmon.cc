@@ -90,14 +90,17 @@ void SleepWhileIdle() {
   rt->sysmon_note.Sleep();
 }
 
-void Round(int64_t now) {
+// True: it shall be called again soon.
+bool Round(int64_t now) {
   Runtime* rt = Rt();
+  bool soon = false;
   if (rt->poller != nullptr) {
-    GQueue ready = rt->poller->sysmon(now);
+    GQueue ready = rt->poller->sysmon(now, &soon);
     InjectReady(GetM(), std::move(ready), kBusy);
   }
   int64_t timer = EarliestTimer();
   if (timer != 0 && timer + kTimerGrace_ns < now) StartM(GetM(), nullptr, false);
+  return soon;
 }
 
 }  // namespace
@@ -129,8 +132,7 @@ void SysmonMain(void* arg) {
       continue;
     }
     int64_t now = os::Nanotime();
-    Round(now);
-    bool acted = false;
+    bool acted = Round(now);
     int32_t procs = rt->procs.Load(os::kAcquire<"sysmon.walk">);  // pairs with ResizeProcs
     for (int32_t i = 0; i < procs; i++) acted |= WatchP(rt->all_ps[i], now);
     idle_rounds = acted ? 0 : idle_rounds + 1;

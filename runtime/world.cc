@@ -22,6 +22,7 @@
 // readies goroutines (Gwaiting -> Grunnable, to the global queue); nobody runs them.
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
+#include "runtime/sanitizer.h"
 #include "runtime/sched.h"
 #include "weft/runtime.h"
 
@@ -103,6 +104,7 @@ namespace {
 [[noreturn]] void LeaveStopping(M* m) {
   Mcall(m, m->curg, [](void* arg) {
     M* leaver = static_cast<M*>(arg);
+    AfterSwitchTo(leaver->g0_fake_stack);
     leaver->curg = &leaver->g0;
     leaver->dump_curg.Store(nullptr, os::kRelaxed<"stop.leave">);  // for dumps
     ExitM(leaver);

@@ -17,12 +17,12 @@ bool RegisterMembarrier() {
 
 bool membarrier_refused = RegisterMembarrier();
 
-void Membarrier() {
+bool Membarrier() {
   if (membarrier_refused) {
     Fence(kSeqCst<"membarrier.fallback">);
-    return;
+    return true;
   }
-  syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+  return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 FutexResult FutexWait(const Atomic<uint32_t>& word, uint32_t expected, int64_t timeout_ns) {

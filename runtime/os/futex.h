@@ -16,8 +16,9 @@ void FutexWake(const Atomic<uint32_t>& word, int count);
 
 // membarrier(PRIVATE_EXPEDITED): when it returns, every running thread of the process has passed
 // a full fence since the call began. Where the kernel refuses it (probed once at start), a full
-// fence in both AsymmetricFastFence and here.
-void Membarrier();
+// fence in both AsymmetricFastFence and here. False: refused now though it was not at the start (a
+// filter, no memory); nothing was ordered.
+bool Membarrier();
 extern bool membarrier_refused;
 
 [[gnu::always_inline]] inline void AsymmetricFastFence() {
