@@ -111,7 +111,7 @@ class alignas(64) Fd {
     return n < 0 || !short_read_empties_ || static_cast<size_t>(n) == size;
   }
   Watch& WatchOf(Side side) { return side == Side::kRead ? read_watch_ : write_watch_; }
-  Outcome SendAll(std::string_view data, const Context& ctx);
+  [[gnu::always_inline]] inline Outcome SendAll(std::string_view data, const Context& ctx);
   void Free();  // step 6 of fd_mutex.h
   netpoll::Desc* Detach();
 

@@ -182,6 +182,7 @@ Result Check(const Desc* d, Mode mode) {
 }
 
 Result Wait(Desc* d, Mode mode, int* error) {
+  runtime::Entry entry;
   os::Atomic<uintptr_t>& word = d->word[Index(mode)];
   *error = 0;
   for (;;) {
@@ -203,11 +204,12 @@ Result Wait(Desc* d, Mode mode, int* error) {
       runtime::Fatal("two goroutines wait to %s descriptor %d at once",
                      mode == Mode::kRead ? "read" : "write", static_cast<int64_t>(d->fd));
     }
-    Goroutine* self = Current();
-    SetParkResult(self, 0);
+    G* self = entry.m() != nullptr ? entry.m()->curg : Current();
+    self->park_result = 0;
     WaitArgs args = {d, mode};
-    Park(CommitWait, &args, mode == Mode::kRead ? WaitReason::kIoRead : WaitReason::kIoWrite);
-    if (ParkResult(self) != 0) return Result::kReady;  // 7
+    runtime::ParkIn(entry, CommitWait, &args,
+                    mode == Mode::kRead ? WaitReason::kIoRead : WaitReason::kIoWrite);
+    if (self->park_result != 0) return Result::kReady;  // 7
   }
 }
 

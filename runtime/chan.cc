@@ -137,24 +137,6 @@ bool ReleaseForeignOnPark(Goroutine*, void* c) {
   runtime::ReadyG(entry.m(), g);
 }
 
-// Parks on a channel that is locked; it is released then. The goroutine may be on another M
-// afterwards.
-void ParkLocked(Entry& entry, ChanCore* c, WaitReason reason) {
-  M* m = entry.m();
-  if (m == nullptr) {
-    Park(ReleaseOnPark, c, reason);
-    return;
-  }
-  if (m->p == nullptr) runtime::Fatal("a blocking weft call inside weft::Blocking");
-  if (m->locks != 1 || m->curg == &m->g0) {
-    runtime::Fatal("a blocking weft call in a callback that must not block");
-  }
-  m->curg->wait_reason = reason;
-  m->park_commit = ReleaseOnPark;
-  m->park_arg = c;
-  entry.Moved(runtime::SwitchAway(m, m->curg, runtime::AfterSwitch::kPark));
-}
-
 [[noreturn]] void BlockForEver(WaitReason reason) {
   for (;;) Park(nullptr, nullptr, reason);
 }
@@ -328,7 +310,7 @@ template <class AttemptInline>
   w.value = value;
   w.chan = c;
   queue->PushBack(&w);
-  ParkLocked(entry, c, reason);
+  runtime::ParkIn(entry, ReleaseOnPark, c, reason);  // it is locked, and released once parked
   return w.ok ? ChanResult::kOk : ChanResult::kClosed;
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "runtime/alloc.h"
+#include "runtime/fatal.h"
 #include "runtime/g.h"
 #include "runtime/lock.h"
 #include "runtime/m.h"
@@ -235,5 +236,24 @@ class Entry {
  private:
   M* m_;
 };
+
+// As weft::Park, inside an entry. The goroutine may be on another M afterwards.
+[[gnu::always_inline]] inline void ParkIn(Entry& entry, ParkCommit commit, void* arg,
+                                          WaitReason reason) {
+  M* m = entry.m();
+  if (m == nullptr) {
+    Park(commit, arg, reason);
+    return;
+  }
+  if (m->p == nullptr) [[unlikely]]
+    Fatal("a blocking weft call inside weft::Blocking");
+  if (m->locks != 1 || m->curg == &m->g0) [[unlikely]] {
+    Fatal("a blocking weft call in a callback that must not block");
+  }
+  m->curg->wait_reason = reason;
+  m->park_commit = commit;
+  m->park_arg = arg;
+  entry.Moved(SwitchAway(m, m->curg, AfterSwitch::kPark));
+}
 
 }  // namespace weft::runtime
