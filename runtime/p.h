@@ -38,7 +38,7 @@ struct alignas(64) P {
   os::Atomic<uint32_t> state{Pgcstop};      // [a] see PState
   os::Atomic<M*> m{nullptr};                // [m] writes: itself, while Prunning; a hint to others
   P* link = nullptr;                        // [s] idle list
-  int32_t direct_budget = kDirectSwitches;  // [m] direct switches left before the next pass
+  int32_t direct_budget = 0;                // [m] direct switches left; a pass sets it
   os::Atomic<uint32_t> schedtick{0};        // [m] writes: time slices begun; sysmon reads
   os::Atomic<uint32_t> syscalltick{0};      // [m] writes: system calls begun; sysmon reads
   os::Atomic<bool> preempt{false};          // [a] the running goroutine shall be stopped
