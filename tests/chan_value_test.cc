@@ -202,6 +202,48 @@ WEFT_TEST(ChanValue, StringsAndOwnersGoThroughWhole) {
   group.Wait();
 }
 
+// The last receiver lets go of the channel at once, which frees it: who unlocked it last, for a
+// value that is moved under its lock, must not touch it any more.
+WEFT_TEST(ChanValue, ADyingChannelIsLeftAloneByItsLastUsers) {
+  constexpr int kUsers = 4;
+  for (int round = 0; round < 60; round++) {
+    auto chan = std::make_unique<Chan<std::string>>(static_cast<size_t>(round % 3));
+    std::atomic<int> left = 2 * kUsers;
+    WaitGroup users;
+    const auto drop = [&left, &chan] {
+      if (left.fetch_sub(1) == 1) chan.reset();
+    };
+    for (int user = 0; user < kUsers; user++) {
+      users.Go([&] {
+        {
+          Chan<std::string> own = *chan;
+          for (int i = 0; i < 10; i++) ASSERT_TRUE(own.Send(std::string(60, 'x')));
+        }
+        drop();
+      });
+      users.Go([&] {
+        {
+          Chan<std::string> own = *chan;
+          for (int i = 0; i < 10; i++) ASSERT_EQ(own.Receive()->size(), 60u);
+        }
+        drop();
+      });
+    }
+    users.Wait();
+  }
+}
+
+WEFT_TEST(ChanValue, AChannelMayDieRightAfterItsOnlyReceive) {
+  for (int round = 0; round < 300; round++) {
+    Chan<std::string> chan(static_cast<size_t>(round % 2));
+    weft::Go([own = chan, round]() mutable {
+      for (int i = 0; i < round % 5; i++) weft::Yield();
+      (void)own.Send(std::string(60, 'x'));
+    });
+    ASSERT_EQ(chan.Receive()->size(), 60u);
+  }
+}
+
 // A move constructor is foreign code: it may park while the channel is locked.
 struct Parking {
   explicit Parking(int v) : value(v) {}

@@ -1,0 +1,228 @@
+// The end of a runtime, and of its threads: what others still hold of it, who waits, who is
+// counted.
+#include <fcntl.h>
+#include <sched.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <semaphore>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "runtime/sanitizer.h"
+#include "tests/fixture.h"
+#include "tests/poll_owner.h"
+#include "weft/chan.h"
+#include "weft/completion.h"
+#include "weft/file.h"
+#include "weft/time.h"
+
+namespace weft {
+namespace {
+
+using ::testing::AllOf;
+using testing::AwaitRest;
+using ::testing::ExitedWithCode;
+using ::testing::HasSubstr;
+
+RuntimeOptions Procs(int n) {
+  return {.max_procs = n, .netpoll = ""};
+}
+
+// ---- What outlives Main. ----
+
+TEST(Ending, ACompletionWithAnAbandonedWaiterMayBeSetAfterwards) {
+  for (int procs : {1, 2, 8}) {
+    Completion<std::string> late;
+    Main(Procs(procs), [&] {
+      Go([late]() mutable { (void)late.Wait(); });
+      testing::AwaitWaiting(WaitReason::kCompletion, 1);
+    });
+    EXPECT_TRUE(late.Set("for nobody"));
+  }
+}
+
+TEST(Ending, AChannelWithAbandonedWaitersMayBeUsedAfterwards) {
+  Chan<std::string> receivers;
+  Chan<std::string> senders(1);
+  Main(Procs(2), [&] {
+    for (int i = 0; i < 3; i++) {
+      Go([receivers]() mutable { (void)receivers.Receive(); });
+      Go([senders]() mutable {
+        (void)senders.Send(std::string(100, 'a'));
+        (void)senders.Send(std::string(100, 'b'));
+      });
+    }
+    testing::AwaitWaiting(WaitReason::kChanReceive, 3);
+    testing::AwaitWaiting(WaitReason::kChanSend, 3);
+  });
+  for (int i = 0; i < 2; i++) (void)receivers.TrySend(std::string(100, 'c'));
+  for (int i = 0; i < 2; i++) (void)senders.TryReceive();
+  receivers.Close();
+  senders.Close();
+  // And in another runtime.
+  Main(Procs(2), [&] { EXPECT_EQ(receivers.Receive(), std::nullopt); });
+}
+
+TEST(Ending, PlainThreadsMayWakeGoroutinesAllTheTime) {
+  for (int round = 0; round < 50; round++) {
+    std::atomic<bool> stop = false;
+    std::thread thread;
+    Main(Procs(2), [&] {
+      Chan<int> chan(1);
+      for (int i = 0; i < 4; i++) {
+        Go([chan]() mutable {
+          for (;;) (void)chan.Receive();
+        });
+      }
+      thread = std::thread([&stop, chan]() mutable {
+        while (!stop) (void)chan.TrySend(1);
+      });
+      for (int i = 0; i < round; i++) Yield();
+    });
+    stop = true;
+    thread.join();
+  }
+}
+
+void EndWhileFilesAreRead(const char* poller, int readers, int yields) {
+  Main(RuntimeOptions{.max_procs = 2, .netpoll = poller}, [&] {
+    absl::StatusOr<File> file = File::Open("/proc/self/exe");
+    ASSERT_TRUE(file.ok()) << file.status();
+    for (int i = 0; i < readers; i++) {
+      Go([file = *file]() mutable {
+        std::array<char, 64> bytes;
+        for (;;) (void)file.ReadAt(bytes, 0);
+      });
+    }
+    for (int i = 0; i < yields; i++) Yield();
+  });
+}
+
+TEST(Ending, GoroutinesMayReadFiles) {
+  for (int round = 0; round < 20; round++) EndWhileFilesAreRead("auto", 32, round * 5);
+  // Each of these runs for a whole slice.
+  for (int round = 0; round < 20; round++) EndWhileFilesAreRead("epoll", 3, round % 3);
+}
+
+// Who stops the world when the runtime ends waits for Ps that will not come.
+TEST(Ending, AGoroutineMayBeInMaxProcs) {
+  for (int round = 0; round < 60; round++) {
+    Main(Procs(2), [&] {
+      for (int i = 0; i < 2; i++) {
+        Go([] {
+          for (int n = 0;; n++) MaxProcs(2 + n % 3);
+        });
+      }
+      for (int i = 0; i < round; i++) Yield();
+    });
+  }
+}
+
+// ---- Deadlock. ----
+
+// TSan has a thread of its own, which could wake anybody.
+#ifdef WEFT_TSAN
+#define SKIP_WHERE_FOREIGN_THREADS_RUN() GTEST_SKIP() << "TSan's own thread counts"
+#else
+#define SKIP_WHERE_FOREIGN_THREADS_RUN() static_cast<void>(0)
+#endif
+
+// All others sleep when it ends: nobody else would ask any more.
+TEST(Ending, OfTheLastThreadThatRanIsSeenAsADeadlock) {
+  SKIP_WHERE_FOREIGN_THREADS_RUN();
+  for (int procs : {1, 2, 8}) {
+    EXPECT_FATAL_WITH(
+        Procs(procs),
+        [] {
+          Go([] {
+            LockOSThread();
+            Sleep(absl::Milliseconds(20));
+            // Long enough for the others to have asked.
+            for (const absl::Time end = absl::Now() + absl::Milliseconds(20); absl::Now() < end;) {
+            }
+          });
+          (void)Chan<int>().Receive();
+        },
+        AllOf(HasSubstr("deadlock!"), HasSubstr("[chan receive]")));
+    EXPECT_FATAL_WITH(
+        Procs(procs),
+        [] {
+          Go([] { LockOSThread(); });
+          (void)Chan<int>().Receive();
+        },
+        "deadlock!");
+  }
+}
+
+// In a process of its own, which has no descriptor left.
+[[noreturn]] void WaitForAThreadWithoutDescriptors() {
+  alarm(60);
+  std::exit(Main(Procs(2), [] {
+    Completion<int> done;
+    std::thread thread([done]() mutable {
+      AwaitRest();
+      (void)done.Set(7);
+    });
+    const rlimit none{0, 0};
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+    EXPECT_EQ(open("/proc/self/stat", O_RDONLY), -1);
+    const int value = done.Wait().value_or(0);
+    Blocking([&] { thread.join(); });
+    return value;
+  }));
+}
+
+TEST(Deadlock, IsNotReportedWhenThreadsCannotBeCounted) {
+  EXPECT_EXIT(WaitForAThreadWithoutDescriptors(), ExitedWithCode(7), "");
+}
+
+// ---- Threads. ----
+
+TEST(MaxProcs, InBlockingIsFatal) {
+  EXPECT_FATAL([] { Blocking([] { MaxProcs(3); }); },
+               "weft::MaxProcs\\(3\\) inside weft::Blocking");
+}
+
+// A goroutine's own thread may be bound to one CPU; threads that are started then may not.
+WEFT_TEST(Threads, DoNotInheritWhatABoundGoroutineDidToItsOwn) {
+  constexpr int kCalls = 12;
+  cpu_set_t all;
+  ASSERT_EQ(sched_getaffinity(0, sizeof(all), &all), 0);
+  if (CPU_COUNT(&all) < 2) GTEST_SKIP() << "one CPU";
+  int some = 0;
+  while (!CPU_ISSET(some, &all)) some++;
+  WaitGroup group;
+  group.Go([&] {
+    LockOSThread();
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    CPU_SET(some, &one);
+    ASSERT_EQ(sched_setaffinity(0, sizeof(one), &one), 0);
+    // More threads than there are.
+    std::atomic<int> inside = 0;
+    WaitGroup calls;
+    for (int i = 0; i < kCalls; i++) {
+      calls.Go([&] {
+        Blocking([&] {
+          cpu_set_t mine;
+          EXPECT_EQ(sched_getaffinity(0, sizeof(mine), &mine), 0);
+          EXPECT_TRUE(CPU_EQUAL(&mine, &all)) << CPU_COUNT(&mine) << " CPUs";
+          inside++;
+          while (inside < kCalls) std::this_thread::yield();
+        });
+      });
+    }
+    calls.Wait();
+    // It ends bound, and its thread with it.
+  });
+  group.Wait();
+}
+
+}  // namespace
+}  // namespace weft
