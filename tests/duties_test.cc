@@ -165,54 +165,66 @@ WEFT_TEST_POLLERS(BlockingDuty, AListenerIsServedWhenItsWatcherBlocks) {
   Join(client);
 }
 
-WEFT_TEST_POLLERS(BlockingDuty, TimersFireWhenTheirKeeperBlocks) {
-  constexpr int kTimers = 4;
-  RawPair pair;
-  std::counting_semaphore<kTimers> fired(0);
-  WaitGroup sleepers;
-  for (int i = 0; i < kTimers; i++) {
-    sleepers.Go([&] {
-      // Later than the peer's byte, so that the keeper wakes for that.
-      Sleep(absl::Milliseconds(200));
-      fired.release();
-    });
+// Goroutines that sleep for a moment: long enough for everything to come to rest before.
+class Sleepers {
+ public:
+  Sleepers(int count, absl::Duration moment) {
+    for (int i = 0; i < count; i++) {
+      group_.Go([this, moment] {
+        Sleep(moment);
+        fired_++;
+        signal_.release();
+      });
+    }
+    // On a very busy machine some may be over already.
+    while (testing::CountWaiting(WaitReason::kSleep) + fired_ < count) Yield();
   }
-  AwaitWaiting(WaitReason::kSleep, kTimers);
-  std::thread peer([&] {
+  ~Sleepers() { group_.Wait(); }
+  Sleepers(const Sleepers&) = delete;
+  Sleepers& operator=(const Sleepers&) = delete;
+
+  // Blocks the thread until one more has fired.
+  bool AwaitOne() { return signal_.try_acquire_for(kPatience); }
+
+ private:
+  std::atomic<int> fired_ = 0;
+  std::counting_semaphore<> signal_{0};
+  WaitGroup group_;
+};
+
+// Wakes the keeper of the timers by readiness, before they are due.
+std::thread SendOnceIdle(const RawPair& pair) {
+  return std::thread([&pair] {
     EXPECT_TRUE(AwaitOnThread([] { return Stats().idle_procs == Stats().procs; }));
     pair.Send();
   });
+}
+
+WEFT_TEST_POLLERS(BlockingDuty, TimersFireWhenTheirKeeperBlocks) {
+  constexpr int kTimers = 4;
+  RawPair pair;
+  Sleepers sleepers(kTimers, absl::Milliseconds(100));
+  std::thread peer = SendOnceIdle(pair);
   ExpectByte(pair.conn);
   Blocking([&] {
-    for (int i = 0; i < kTimers; i++) EXPECT_TRUE(fired.try_acquire_for(kPatience));
+    for (int i = 0; i < kTimers; i++) EXPECT_TRUE(sleepers.AwaitOne());
   });
-  sleepers.Wait();
   Join(peer);
 }
 
 WEFT_TEST_POLLERS(BlockingDuty, TimersFireWhenTheirKeeperIsBound) {
-  std::binary_semaphore fired(0);
   RawPair pair;
-  WaitGroup sleeper;
-  sleeper.Go([&] {
-    Sleep(absl::Milliseconds(100));
-    fired.release();
-  });
-  AwaitWaiting(WaitReason::kSleep, 1);
-  std::thread peer([&] {
-    EXPECT_TRUE(AwaitOnThread([] { return Stats().idle_procs == Stats().procs; }));
-    pair.Send();
-  });
+  Sleepers sleepers(1, absl::Milliseconds(100));
+  std::thread peer = SendOnceIdle(pair);
   ExpectByte(pair.conn);
   LockOSThread();
   Chan<int> done;
   std::thread teller([&, done]() mutable {
-    EXPECT_TRUE(fired.try_acquire_for(kPatience));
+    EXPECT_TRUE(sleepers.AwaitOne());
     EXPECT_TRUE(done.Send(1));
   });
   EXPECT_EQ(done.Receive(), 1);
   UnlockOSThread();
-  sleeper.Wait();
   Join(peer);
   Join(teller);
 }
@@ -244,10 +256,8 @@ double CpuSeconds(clockid_t clock) {
 
 // A timer is due, and its keeper has no P to fire it with: it must not wake again and again.
 WEFT_TEST_POLLERS(BusyDuty, AKeeperWithoutAPDoesNotSpin) {
-  const int before = MaxProcs(1);
-  WaitGroup sleeper;
-  sleeper.Go([] { Sleep(absl::Milliseconds(20)); });
-  AwaitWaiting(WaitReason::kSleep, 1);
+  const OneProc one;
+  const Sleepers sleeper(1, absl::Milliseconds(20));
   // Makes an M that keeps the timer when this one has come back.
   Blocking([] { EXPECT_TRUE(AwaitOnThread([] { return Stats().idle_procs == 1; })); });
   const double all = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID);
@@ -256,8 +266,6 @@ WEFT_TEST_POLLERS(BusyDuty, AKeeperWithoutAPDoesNotSpin) {
   }
   const double used = CpuSeconds(CLOCK_THREAD_CPUTIME_ID) - own;
   EXPECT_LT(CpuSeconds(CLOCK_PROCESS_CPUTIME_ID) - all - used, used / 2);
-  sleeper.Wait();
-  MaxProcs(before);
 }
 
 // A plain thread sees the end of the stream while the closer computes.
