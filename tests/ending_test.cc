@@ -165,20 +165,29 @@ TEST(Ending, OfTheLastThreadThatRanIsSeenAsADeadlock) {
   alarm(60);
   std::exit(Main(Procs(2), [] {
     Completion<int> done;
-    std::thread thread([done]() mutable {
+    std::binary_semaphore started(0);
+    std::thread thread([done, &started]() mutable {
+      started.release();
       AwaitRest();
       (void)done.Set(7);
     });
-    const rlimit none{0, 0};
+    Blocking([&] { started.acquire(); });
+    rlimit before;
+    getrlimit(RLIMIT_NOFILE, &before);
+    const rlimit none{0, before.rlim_max};
     EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
     EXPECT_EQ(open("/proc/self/stat", O_RDONLY), -1);
     const int value = done.Wait().value_or(0);
+    EXPECT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
     Blocking([&] { thread.join(); });
     return value;
   }));
 }
 
 TEST(Deadlock, IsNotReportedWhenThreadsCannotBeCounted) {
+#ifdef WEFT_ASAN
+  GTEST_SKIP() << "UBSan, its companion, looks at objects by way of a descriptor";
+#endif
   EXPECT_EXIT(WaitForAThreadWithoutDescriptors(), ExitedWithCode(7), "");
 }
 
@@ -226,3 +235,11 @@ WEFT_TEST(Threads, DoNotInheritWhatABoundGoroutineDidToItsOwn) {
 
 }  // namespace
 }  // namespace weft
+
+// What abandoned goroutines hold is never freed.
+extern "C" {
+const char* __lsan_default_suppressions();
+const char* __lsan_default_suppressions() {
+  return "leak:ending_test.cc";
+}
+}
