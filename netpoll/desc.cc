@@ -163,7 +163,6 @@ int Open(int fd, Kind kind, const void* owner, Desc** out) {
   d->fd = fd;
   d->kind = kind;
   d->owner.Store(owner, os::kRelaxed<"desc.open.owner">);  // as the flags
-  d->error = 0;
   d->in_shared = d->was_in_ring = false;
   // The descriptor is handed out by whatever hands `d` out.
   const uint32_t closed = d->flags.Load(os::kRelaxed<"desc.open.generation">);  // the opener's own

@@ -34,7 +34,6 @@ struct alignas(64) Desc {
   os::Atomic<bool> registered{false};      // [a] the kernel knows it; written under lock
   bool in_shared = false;                  // [l] in the shared set
   bool was_in_ring = false;                // [l] a ring's poll may still refer to the file
-  int error = 0;                           // [l] -errno of a refused registration
   os::Atomic<const void*> owner{nullptr};  // [c] its user's object, only to be brought near
   os::Atomic<Ring*> ring{nullptr};         // [r] writes: whose list it is in
   Desc* ring_next = nullptr;               // [r]

@@ -59,16 +59,15 @@ int Register(Desc* d) {
   int error = 0;
   {
     runtime::LockGuard guard(d->lock);
-    if (d->error == 0 && !d->registered.Load(os::kRelaxed<"register.again">)) {  // under the lock
+    if (!d->registered.Load(os::kRelaxed<"register.again">)) {  // under the lock
       Ring* r = np->use_rings && d->kind == Kind::kStream && m != nullptr && m->p != nullptr
                     ? RingOf(m)
                     : nullptr;
       in_ring = r != nullptr && AddToRing(r, d);
-      if (!in_ring && !d->in_shared) d->error = RegisterShared(d);
+      if (!in_ring && !d->in_shared) error = RegisterShared(d);
       // Pairs with Wait 3.
-      d->registered.Store(d->error == 0, os::kRelease<"register.done">);
+      d->registered.Store(error == 0, os::kRelease<"register.done">);
     }
-    error = d->error;
   }
   if (!in_ring && error == 0) WatchShared();
   if (m != nullptr) m->locks--;

@@ -85,10 +85,6 @@ void Close() {
 
 }  // namespace
 
-bool UsesRings() {
-  return Np() != nullptr && Np()->use_rings;
-}
-
 void Run(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
   wanted_netpoll = options.netpoll;
   runtime::RunRuntime(options, fn, arg, {Open, StopFileRing, Close});

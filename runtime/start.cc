@@ -31,8 +31,8 @@ Runtime* the_runtime = nullptr;
 
 namespace {
 
-// How long threads are waited for that should be on their way out: they need microseconds. Beyond
-// it they compute or block, and the program wants to end.
+// How long goroutines are waited for that run or block outside of the runtime: beyond it they
+// compute, and the program wants to end.
 constexpr int64_t kPatience_ns = 200'000'000;
 
 struct MainCall {
@@ -85,6 +85,19 @@ void RunFirst(void* p) {
   BeginExit();
 }
 
+// Whether a thread may be away in a goroutine's code. All others are on their way out, however long
+// a busy machine lets them wait for a CPU.
+bool AnyGoroutineRuns(Runtime* rt) {
+  LockGuard guard(rt->gs_lock);
+  for (GSlab* slab = rt->slabs; slab != nullptr; slab = slab->next) {
+    for (const G& g : slab->gs) {
+      uint32_t state = ReadGStatus(&g) & ~uint32_t{kScan};
+      if (state == Grunning || state == Gsyscall) return true;
+    }
+  }
+  return false;
+}
+
 // Ms may go to sleep or start while the end begins: told again until they have left.
 bool WaitForThreads(Runtime* rt) {
   int64_t until = os::Nanotime() + kPatience_ns;
@@ -92,7 +105,7 @@ bool WaitForThreads(Runtime* rt) {
     // Acquire: the last thread's work; pairs with LeaveRuntime.
     uint32_t live = rt->live_threads.Load(os::kAcquire<"exit.live">);
     if (live == 0) return true;
-    if (os::Nanotime() > until) return false;
+    if (os::Nanotime() > until && AnyGoroutineRuns(rt)) return false;
     StartPendingMs();
     os::FutexWait(rt->live_threads, live, 1'000'000);
     PreemptAll();
