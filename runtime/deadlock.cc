@@ -50,6 +50,8 @@ void CheckDeadlockLocked() {
   // The thread that called Main waits for its end; it is no M, but cannot wake anybody.
   int threads = os::CountThreads();
   if (threads == 0 || threads > os::OwnThreads() + 1 + kSanitizerThreads) return;
+  if (rt->deadlock_found) return;
+  rt->deadlock_found = true;
   rt->sched_lock.Release();
   DumpAll(2);
   Fatal("all goroutines are asleep - deadlock!");

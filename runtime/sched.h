@@ -86,6 +86,8 @@ struct Runtime {
   os::Atomic<int64_t> foreign_spawned{0};  // [a] goroutines made by threads without a P
   os::Atomic<uint64_t> goid_gen{0};        // [a]
 
+  bool deadlock_found = false;  // [s] by who reports it
+
   // Ending.
   os::Atomic<uint32_t> exiting{0};       // [a] Ms shall end
   os::Atomic<uint32_t> live_threads{0};  // [a] threads that still use this object; a futex

@@ -28,10 +28,17 @@ void Walk(Printer* out, ucontext_t* context, int flags) {
     return;
   }
   unw_cursor_t cursor;
-  if (unwinder->init(&cursor, context, flags) < 0) return;
+  if (int error = unwinder->init(&cursor, context, flags); error < 0) {
+    out->Text("    no trace: libunwind says ").Signed(error).Text("\n");
+    return;
+  }
   for (int i = 0; i < kMostFrames; i++) {
     unw_word_t pc = 0;
-    if (unwinder->get_reg(&cursor, UNW_REG_IP, &pc) < 0 || pc == 0) return;
+    if (int error = unwinder->get_reg(&cursor, UNW_REG_IP, &pc); error < 0) {
+      out->Text("    no more: libunwind says ").Signed(error).Text("\n");
+      return;
+    }
+    if (pc == 0) return;
     PrintFrame(out, i, pc);
     if (unwinder->step(&cursor) <= 0) return;
   }
