@@ -173,10 +173,8 @@ namespace {
 [[gnu::always_inline]] inline void WakeForQueued(M* m) {
   P* p = m->p;
   if (p->runq.alone()) return;  // it is held: no P is idle
-  if (m->curg == &m->g0 &&
-      p->runq.Size() + Rt()->global_size.Load(os::kRelaxed<"yield.global">) <= 1) {
-    return;
-  }
+  const int32_t queued = Rt()->global_size.Load(os::kRelaxed<"yield.global">);  // a hint
+  if (m->curg == &m->g0 && static_cast<int32_t>(p->runq.Size()) + queued <= 1) return;
   os::Fence(os::kSeqCst<"yield.fence">);  // queued before the look (wake.cc, rule 1)
   WakeP();
 }
