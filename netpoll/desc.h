@@ -73,10 +73,11 @@ void WarmUp(const Event* events, unsigned n) {
     if (d == nullptr) continue;
     // Orders nothing: who reports takes it out.
     uintptr_t waiter = d->word[0].Load(os::kRelaxed<"desc.warm">);
-    const void* owner = d->owner.Load(os::kRelaxed<"desc.warm.owner">);  // as above
+    const void* user = d->owner.Load(os::kRelaxed<"desc.warm.owner">);  // as above
+    uintptr_t owner = reinterpret_cast<uintptr_t>(user);
     for (size_t line = 0; line < 128; line += 64) {
-      __builtin_prefetch(reinterpret_cast<const char*>(waiter) + line, 1);
-      __builtin_prefetch(static_cast<const char*>(owner) + line, 1);
+      __builtin_prefetch(reinterpret_cast<const void*>(waiter + line), 1);
+      __builtin_prefetch(reinterpret_cast<const void*>(owner + line), 1);
     }
   }
 }
