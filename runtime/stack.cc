@@ -136,6 +136,14 @@ bool StackPool::IsArenaAddress(uintptr_t address) const {
   return false;
 }
 
+void StackPool::UnmapUnopened() {
+  int32_t n = arena_count_.Load(os::kRelaxed<"stack.arenas.trim">);  // nobody else is left
+  for (int32_t i = 0; i < n; i++) {
+    Arena& arena = arenas_[i];
+    os::Unmap(reinterpret_cast<void*>(arena.opened), arena.end - arena.opened);
+  }
+}
+
 void StackPool::UnmapAll() {
   int32_t n = arena_count_.Load(os::kRelaxed<"stack.arenas.unmap">);  // nobody else is left
   for (int32_t i = 0; i < n; i++) {

@@ -57,7 +57,10 @@ class StackPool {
 
   // Handed out: in use or in the Ps' caches.
   size_t bytes_out() const { return out_.Load(os::kRelaxed<"stack.out.read">); }
+  // At the end, when nobody is left.
   void UnmapAll();
+  // The same where stacks must stay: only what was never opened goes.
+  void UnmapUnopened();
 
  private:
   // A stretch of address space that stacks of one class are cut from.

@@ -165,7 +165,9 @@ void Free(Runtime* rt) {
   for (int32_t i = 0; i < rt->made_procs.Load(os::kRelaxed<"free.procs">); i++) {  // nobody is left
     ForgetTimers(rt->all_ps[i]);
   }
-  if (!Abandon(rt)) {
+  if (Abandon(rt)) {
+    rt->stacks.UnmapUnopened();
+  } else {
     rt->stacks.UnmapAll();
     rt->alloc.UnmapAll();
   }
