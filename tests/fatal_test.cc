@@ -372,17 +372,18 @@ TEST(Fatal, PrintsTheThreadsEvents) {
 void StartThree() {
   static Chan<int> never;
   GoParked([] { fatal_test::ReceivesHere(never); });
-  static std::atomic<int> computing = 0;
+  static std::atomic<bool> computing = false;
+  static std::atomic<bool> blocking = false;
   weft::Go([] {
-    for (;;) computing = 1;
+    for (;;) computing = true;
   });
   weft::Go([] {
     weft::Blocking([] {
-      computing = 2;
+      blocking = true;
       for (;;) pause();
     });
   });
-  while (computing == 0) weft::Yield();
+  while (!computing || !blocking) weft::Yield();
 }
 
 TEST(Dump, SigquitListsAllAndEndsTheProcessWithTwo) {
