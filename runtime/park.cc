@@ -70,7 +70,6 @@ bool StackFromCache(P* p, const G* g, Stack* out) {
   CasGStatus<Grunnable, Grunning>(next);
   if (fresh != nullptr) [[unlikely]] {
     next->stack = *fresh;
-    next->sp = arch::MakeFirstContext(next->stack.hi);
     next->started = true;
     next->sanitizer_fiber = NewFiber();
   }
@@ -123,6 +122,8 @@ namespace {
     m = static_cast<M*>(arch::weft_mcall(&g->sp, m->g0_sp, ScheduleFromSwitch, m));
   } else {
     RunNext(m, p, next, inherits, begins_on);
+    if (begins_on != nullptr) [[unlikely]]
+      next->sp = arch::MakeFirstContext(next->stack.hi);
     BeforeSwitch(fake_stack, next->stack.lo, next->stack.hi, next->sanitizer_fiber);
     m = static_cast<M*>(arch::weft_switch(&g->sp, next->sp, m));
   }
@@ -160,7 +161,7 @@ void ExitGoroutine(M* m, G* g) {
   g->stack = Stack();
   m->prev = g;
   m->after = AfterSwitch::kExit;
-  RunNext(m, p, next, inherits, &stack);
+  RunNext(m, p, next, inherits, &stack);  // no context: this very stack is begun anew
   UnpoisonStack(next->stack.lo, next->stack.hi);
   BeforeSwitch(nullptr, next->stack.lo, next->stack.hi, next->sanitizer_fiber);
   arch::weft_restart(reinterpret_cast<void*>(next->stack.hi), m);
