@@ -172,6 +172,21 @@ void Fallback(Ring* r, Desc* d, GQueue* out) {
   if (!d->in_shared && RegisterShared(d) != 0) Forget(d, out);
 }
 
+// A multishot has ended: again, if `d` is still in the ring. Under the ring's lock it stays, so
+// that its use cannot end: sysmon may move it at any moment, and then anybody may close it.
+void PollAgain(Ring* r, Desc* d, GQueue* out) {
+  int fd = -1;
+  uint64_t token = 0;
+  {
+    runtime::LockGuard guard(r->lock);
+    if (d->ring.Load(os::kRelaxed<"ring.rearm">) != r) return;  // under the lock
+    fd = d->fd;
+    token = d->Token();
+  }
+  // If it is moved only now, the poll goes with the others of this ring (ServeRequests).
+  if (!AddPollOrEnter(r, fd, token)) Fallback(r, d, out);
+}
+
 void HandleEvent(Ring* r, const os::UringEvent& event, GQueue* out) {
   if (event.user_data == kIgnore) return;
   if (event.user_data == kCancelled) {
@@ -193,10 +208,7 @@ void HandleEvent(Ring* r, const os::UringEvent& event, GQueue* out) {
     }
     // The kernel ends a multishot when completions overflow, and RemoveAll takes those that were
     // added after a move. Closers take the descriptor out of the ring before they cancel.
-    if (!event.more && d->ring.Load(os::kAcquire<"ring.rearm">) == r &&
-        !AddPollOrEnter(r, d->fd, d->Token())) {
-      Fallback(r, d, out);
-    }
+    if (!event.more) PollAgain(r, d, out);
     return;
   }
   Fallback(r, d, out);
