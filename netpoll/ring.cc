@@ -291,9 +291,10 @@ bool RemovePollNow(Ring* r, Desc* d, GQueue* out) {
   r->awaited = d->Token();
   while (!r->uring.RemovePoll(r->awaited, kCancelled)) ReadRing(r, 0, false, out);
   for (int i = 0; i < kMostEnters; i++) {
-    EnterRing(r);
     ReadRing(r, 0, false, out);
     if (r->awaited == 0) return true;
+    // Nothing has come: the kernel is let run what it has, which need not show beforehand.
+    if (!r->uring.HasWork()) EnterRing(r);
   }
   r->awaited = 0;
   return false;
