@@ -7,7 +7,7 @@ namespace weft::runtime {
 
 namespace {
 // A holder is done within tens of nanoseconds unless it lost its CPU: longer spinning is waste.
-constexpr int kSpins = 30;
+constexpr int kSpins = os::Scaled(30, 1);
 constexpr int64_t kLookAgain_ns = 1'000'000;
 }  // namespace
 

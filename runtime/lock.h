@@ -81,7 +81,7 @@ class Lock {
   os::Atomic<uint16_t> sleepers_{0};
   LockRank rank_;
 };
-static_assert(sizeof(Lock) == 8);
+static_assert(sizeof(Lock) == 8 || !os::kPlainAtomics);
 
 class LockGuard {
  public:

@@ -33,15 +33,6 @@ bool IsTransient(uint32_t found, GState from) {
   return found == Gcopystack && (from == Gwaiting || from == Grunnable);
 }
 
-// The scan bit is held for as long as a stack scan takes; its holder may have lost its CPU.
-void BackOff(int round) {
-  if (round % 64 < 63) {
-    arch::CpuRelax();
-  } else {
-    os::YieldThread();
-  }
-}
-
 }  // namespace
 
 void CasGStatusSlow(G* g, GState from, GState to) {
@@ -50,7 +41,7 @@ void CasGStatusSlow(G* g, GState from, GState to) {
     // As in CasGStatus.
     if (g->status.word_.CompareExchange(found, to, os::kAcqRel<"status.cas.again">)) return;
     if (!IsTransient(found, from)) BadTransition(g, found, from, to);
-    BackOff(round);
+    os::SpinWait(round);
   }
 }
 
@@ -78,7 +69,7 @@ GState CasGCopyStack(G* g) {
     if (g->status.word_.CompareExchange(found, Gcopystack, os::kAcqRel<"status.copystack">)) {
       return from;
     }
-    BackOff(round);
+    os::SpinWait(round);
   }
 }
 
@@ -90,7 +81,7 @@ void CasGToPreemptScan(G* g) {
       return;
     }
     if (!IsTransient(found, Grunning)) BadTransition(g, found, Grunning, Gpreempted);
-    BackOff(round);
+    os::SpinWait(round);
   }
 }
 

@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <time.h>
 
+#include "arch/arch.h"
+
 namespace weft::os {
 
 int64_t Nanotime() {
@@ -26,6 +28,14 @@ void SleepThread(int64_t ns) {
 
 void YieldThread() {
   sched_yield();
+}
+
+void SpinWait(int round) {
+  if (round % 64 < 63) {
+    arch::CpuRelax();
+  } else {
+    YieldThread();
+  }
 }
 
 }  // namespace weft::os

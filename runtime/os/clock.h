@@ -17,4 +17,7 @@ void SleepThread(int64_t ns);
 // Gives the CPU to another thread, if one waits for it.
 void YieldThread();
 
+// One round of waiting for what another thread does soon; who does it may have lost its CPU.
+void SpinWait(int round);
+
 }  // namespace weft::os

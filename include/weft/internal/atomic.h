@@ -36,6 +36,9 @@ inline constexpr std::memory_order kSeqCst = std::memory_order_seq_cst;
 
 using Order = std::memory_order;
 
+// Atomics have the size of what they hold.
+inline constexpr bool kPlainAtomics = true;
+
 // An atomic word. No default orders: each access names its site.
 template <class T>
 class Atomic {
@@ -79,6 +82,16 @@ class Atomic {
 // slow side is os::Membarrier().
 [[gnu::always_inline]] inline void LightFence() {
   std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+// A field that no atomic operation touches: protected by an order of others' making. Named where a
+// checker shall see to that.
+template <class T>
+using Plain = T;
+
+// A number that only has to be large here, and small where every schedule is run.
+constexpr int Scaled(int here, int explored [[maybe_unused]]) {
+  return here;
 }
 
 }  // namespace weft::os

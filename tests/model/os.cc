@@ -1,0 +1,67 @@
+// The seam under the explorer: time is virtual, futexes are the schedule's, memory is the host's.
+// What no harness should reach fails the run.
+#include "runtime/os/clock.h"
+#include "runtime/os/futex.h"
+#include "runtime/os/memory.h"
+#include "runtime/os/thread.h"
+#include "tests/model/engine.h"
+
+namespace weft::os {
+
+using model::engine;
+
+bool membarrier_refused = false;
+
+namespace {
+model::Site futex_site{"futex", model::MemoryOrder::kRelaxed};
+}
+
+FutexResult FutexWait(const Atomic<uint32_t>& word, uint32_t expected, int64_t timeout_ns) {
+  model::Location& location = word.Here(futex_site);
+  model::Point();
+  // The kernel compares under a lock, after a barrier: it sees the newest value. It gives the
+  // program no order.
+  if (model::ReadNewest(location) != expected) {
+    if (engine.trace) model::Trace("futex wait: has changed");
+    return FutexResult::kChanged;
+  }
+  if (engine.spurious && engine.preemptions_left > 0 && model::Choose(2) == 1) {
+    engine.preemptions_left--;
+    if (engine.trace) model::Trace("futex wait: returns for no reason");
+    return FutexResult::kWoken;
+  }
+  return model::SleepOn(location.lane, timeout_ns) ? FutexResult::kWoken : FutexResult::kTimedOut;
+}
+
+void FutexWake(const Atomic<uint32_t>& word, int count) {
+  model::Point();
+  model::WakeOn(word.Here(futex_site).lane, count);
+}
+
+bool Membarrier() {
+  model::FenceAll();
+  return true;
+}
+
+int64_t Nanotime() {
+  return engine.clock;
+}
+
+int64_t UnixNanos() {
+  return engine.clock;
+}
+
+void SleepThread(int64_t ns) {
+  static const Atomic<uint32_t> nobody_wakes(0);
+  FutexWait(nobody_wakes, 0, ns);
+}
+
+void YieldThread() {
+  model::GiveWay();
+}
+
+void SpinWait(int) {
+  model::SpinPause();
+}
+
+}  // namespace weft::os

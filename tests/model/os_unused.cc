@@ -1,0 +1,71 @@
+// The seam's calls that no harness reaches: a run that does fails.
+#include "runtime/os/clock.h"
+#include "runtime/os/thread.h"
+#include "runtime/os/trap.h"
+#include "runtime/os/unwinder.h"
+#include "runtime/report.h"
+#include "tests/model/model.h"
+
+namespace weft {
+
+namespace {
+[[noreturn]] void Unexpected(const char* what) {
+  model::Fail("unexpected call", "%s", what);
+}
+}  // namespace
+
+namespace os {
+
+int StartThread(const char*, size_t, void (*)(void*), void*) {
+  Unexpected("os::StartThread");
+}
+int ThreadId() {
+  Unexpected("os::ThreadId");
+}
+int OwnThreads() {
+  Unexpected("os::OwnThreads");
+}
+StackBounds ThreadStack() {
+  Unexpected("os::ThreadStack");
+}
+int CountThreads() {
+  Unexpected("os::CountThreads");
+}
+int AffinityCpus() {
+  Unexpected("os::AffinityCpus");
+}
+int ReadFile(const char*, char*, size_t) {
+  Unexpected("os::ReadFile");
+}
+const char* Environment(const char*) {
+  Unexpected("os::Environment");
+}
+void WriteAll(int, const char*, size_t) {
+  Unexpected("os::WriteAll");
+}
+void* InstallSignalStack() {
+  Unexpected("os::InstallSignalStack");
+}
+void RemoveSignalStack(void*) {
+  Unexpected("os::RemoveSignalStack");
+}
+const Unwinder* LoadUnwinder() {
+  Unexpected("os::LoadUnwinder");
+}
+
+}  // namespace os
+
+namespace runtime {
+
+void InstallReports() {
+  Unexpected("InstallReports");
+}
+void RemoveReports() {
+  Unexpected("RemoveReports");
+}
+void DumpAll(int) {
+  model::Fail("deadlock", "the runtime's own check found all goroutines asleep");
+}
+
+}  // namespace runtime
+}  // namespace weft

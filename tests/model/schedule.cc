@@ -1,0 +1,323 @@
+// Who runs next; sleeping, spinning, threads' begin and end.
+#include <cstdarg>
+#include <cstdio>
+#include <string>
+#include <utility>
+
+#include "arch/arch.h"
+#include "runtime/m.h"
+#include "runtime/threadg.h"
+#include "tests/model/engine.h"
+
+namespace weft::model {
+
+namespace {
+
+// Threads that may run: those that are ready, and, at the price of a preemption or when nobody is,
+// those whose timeout may pass.
+Thread* ChooseThread(const Thread* first, uint32_t candidates) {
+  uint8_t option[kMostThreads];
+  int n = 0;
+  if (first != nullptr && (candidates >> first->id & 1) != 0) {
+    option[n++] = first->id;
+    candidates &= ~(1u << first->id);
+  }
+  for (; candidates != 0; candidates &= candidates - 1) {
+    option[n++] = static_cast<uint8_t>(__builtin_ctz(candidates));
+  }
+  if (n == 1) return &engine.thread[option[0]];
+  int best = 0;
+  if (engine.random) {
+    for (int i = 1; i < n; i++) {
+      if (engine.thread[option[i]].priority > engine.thread[option[best]].priority) best = i;
+    }
+  }
+  return &engine.thread[option[Record(n, best)]];
+}
+
+void PassTimeout(Thread* t) {
+  engine.timed &= ~(1u << t->id);
+  engine.ready |= 1u << t->id;
+  t->state = State::kReady;
+  t->timed_out = true;
+  if (t->deadline > engine.clock) engine.clock = t->deadline;
+}
+
+inline void SwitchTo(Thread* next) {
+  Thread* self = engine.running;
+  if ((engine.timed >> next->id & 1) != 0) PassTimeout(next);
+  engine.fresh = true;
+  if (next == self) return;
+  engine.running = next;
+  self->m = runtime::weft_get_m();
+  self->thread_g = runtime::weft_get_thread_g();
+  arch::weft_switch(&self->sp, next->sp, nullptr);
+  // Back again.
+  runtime::weft_set_m(static_cast<runtime::M*>(self->m));
+  runtime::weft_set_thread_g(self->thread_g);
+}
+
+uint32_t EarliestTimed() {
+  uint32_t best = 0;
+  int64_t when = INT64_MAX;
+  for (uint32_t rest = engine.timed; rest != 0; rest &= rest - 1) {
+    const int i = __builtin_ctz(rest);
+    if (engine.thread[i].deadline < when) best = 0;
+    if (engine.thread[i].deadline <= when) {
+      best |= 1u << i;
+      when = engine.thread[i].deadline;
+    }
+  }
+  return best;
+}
+
+[[noreturn]] void FailStuck() {
+  std::string text;
+  for (int i = 0; i < engine.threads; i++) {
+    const Thread& t = engine.thread[i];
+    if (t.state == State::kDone || t.state == State::kJoins) continue;
+    if (t.state == State::kOnFutex) {
+      text.append(" ").append(t.name).append(" sleeps on ").append(engine.lane[t.futex].name);
+      text.append(";");
+      continue;
+    }
+    text.append(" ").append(t.name).append(" spins on");
+    for (int k = 0; k < t.reads; k++) {
+      const Lane& l = engine.lane[t.read[k]];
+      text.append(" ").append(l.name).append("=");
+      text.append(std::to_string(engine.message[l.newest].value));
+    }
+    text.append(";");
+  }
+  Fail("deadlock", "%s", text.c_str());
+}
+
+}  // namespace
+
+void Trace(const char* format, ...) {
+  va_list args;
+  va_start(args, format);
+  printf("%5d  %-10s ", engine.steps, engine.running->name);
+  vprintf(format, args);
+  putchar('\n');
+  va_end(args);
+}
+
+void SwitchAway() {
+  uint32_t candidates = engine.ready;
+  if (candidates == 0) candidates = EarliestTimed();
+  if (candidates == 0) FailStuck();
+  SwitchTo(ChooseThread(engine.running, candidates));
+}
+
+void Point() {
+  if (!engine.started) return;
+  if (++engine.steps > engine.most_steps) [[unlikely]] {
+    Fail("livelock", "more than %d steps", engine.most_steps);
+  }
+  Thread* self = engine.running;
+  // Switching away from a thread that was just switched to is another choice's run.
+  if (std::exchange(engine.fresh, false)) return;
+  if (engine.random) {
+    if ((engine.ready & (engine.ready - 1)) == 0 && engine.timed == 0) return;
+    if (engine.changes_left > 0 && engine.steps >= engine.next_change) {
+      engine.changes_left--;
+      engine.next_change =
+          engine.steps + 1 + static_cast<int>(Random() % static_cast<uint64_t>(engine.run_length));
+      self->priority = --engine.low_priority;
+    }
+    // A timeout that passes early, now and then.
+    const bool early = engine.timed != 0 && Random() % 16 == 0;
+    SwitchTo(ChooseThread(self, engine.ready | (early ? engine.timed : 0)));
+    engine.fresh = false;
+  } else if (engine.preemptions_left > 0) {
+    const uint32_t candidates = engine.ready | engine.timed;
+    if ((candidates & (candidates - 1)) == 0) return;
+    Thread* next = ChooseThread(self, candidates);
+    if (next == self) return;
+    engine.preemptions_left--;
+    SwitchTo(next);
+    engine.fresh = false;
+  }
+}
+
+// A store has happened: spinners that had read the location go on.
+void WakeSpinners(int lane) {
+  for (uint32_t set = engine.spins; set != 0; set &= set - 1) {
+    Thread& t = engine.thread[__builtin_ctz(set)];
+    if (t.read_round[lane] != t.round) continue;
+    engine.spins &= ~(1u << t.id);
+    engine.ready |= 1u << t.id;
+    t.state = State::kReady;
+  }
+}
+
+void SpinPause() {
+  if (!InRun() || !engine.started) return;
+  Thread& t = *engine.running;
+  bool stale = false;
+  for (int k = 0; k < t.reads; k++) {
+    const int lane = t.read[k];
+    const uint16_t newest = engine.message[engine.lane[lane].newest].place;
+    // What the round relied on is out of date (it may have seen the newer store as well, later in
+    // the round): another round will differ. Stores become visible in finite time: what this round
+    // missed, the next one sees.
+    if (t.read_place[lane] != newest) stale = true;
+    t.now.At(lane) = newest;
+  }
+  if (++engine.steps > engine.most_steps) {
+    Fail("livelock", "more than %d steps", engine.most_steps);
+  }
+  const bool waits = !stale && !t.wrote;
+  if (engine.trace) Trace("spins%s", waits ? ": until something that it read changes" : "");
+  if (waits) {
+    t.state = State::kSpins;
+    engine.ready &= ~(1u << t.id);
+    engine.spins |= 1u << t.id;
+    SwitchAway();
+  } else if (t.wrote) {
+    // The round wrote, so that another may differ; but the others go first, or the search's first
+    // path would spin here for ever.
+    GiveWay();
+  }
+  t.round++;
+  t.reads = 0;
+  t.wrote = false;
+}
+
+void GiveWay() {
+  if (!InRun() || !engine.started) return;
+  Thread& t = *engine.running;
+  if (engine.random) t.priority = --engine.low_priority;
+  const uint32_t others = engine.ready & ~(1u << t.id);
+  if (others != 0) SwitchTo(ChooseThread(nullptr, others));
+}
+
+bool SleepOn(int lane, int64_t timeout_ns) {
+  Thread& t = *engine.running;
+  if (engine.trace) Trace("sleeps on %s", engine.lane[lane].name);
+  t.state = State::kOnFutex;
+  t.futex = static_cast<uint8_t>(lane);
+  t.timed_out = false;
+  engine.ready &= ~(1u << t.id);
+  if (timeout_ns >= 0) {
+    t.deadline = engine.clock + timeout_ns;
+    engine.timed |= 1u << t.id;
+  }
+  SwitchAway();
+  if (engine.trace && t.timed_out) Trace("its time is over");
+  return !t.timed_out;
+}
+
+int WakeOn(int lane, int count) {
+  int woken = 0;
+  while (woken < count) {
+    uint8_t waiter[kMostThreads];
+    int n = 0;
+    for (int i = 0; i < engine.threads; i++) {
+      const Thread& t = engine.thread[i];
+      if (t.state == State::kOnFutex && t.futex == lane) waiter[n++] = static_cast<uint8_t>(i);
+    }
+    if (n == 0) break;
+    int pick = 0;
+    if (n > 1 && count < n) {
+      pick = Record(n, engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0);
+    }
+    Thread& t = engine.thread[waiter[pick]];
+    t.state = State::kReady;
+    engine.ready |= 1u << t.id;
+    engine.timed &= ~(1u << t.id);
+    woken++;
+  }
+  if (engine.trace) Trace("wakes %d on %s", woken, engine.lane[lane].name);
+  return woken;
+}
+
+// ---- Begin and end ----
+
+namespace {
+// The stand-in of a plain thread, made between runs: in each it is as new.
+void* ThreadGOf(int thread) {
+  return engine.thread_g[thread];
+}
+}  // namespace
+
+void MakeThreadGs() {
+  for (void*& g : engine.thread_g) {
+    if (g != nullptr) continue;
+    runtime::weft_set_thread_g(nullptr);
+    g = runtime::ThreadG();
+  }
+}
+
+void PrepareThread(Thread* t, void (*entry)()) {
+  // As after a call: 8 below an aligned address.
+  const uintptr_t top = reinterpret_cast<uintptr_t>(engine.stack[t->id] + kStackSize) - 8;
+  t->sp = arch::MakeFirstContext(top);
+  static_cast<arch::SavedContext*>(t->sp)->pc = reinterpret_cast<uint64_t>(entry);
+}
+
+void ThreadMain() {
+  Thread* self = engine.running;
+  runtime::weft_set_m(nullptr);
+  runtime::weft_set_thread_g(ThreadGOf(self->id));
+  self->body.call(self->body.closure);
+  if (engine.trace) Trace("ends");
+  self->state = State::kDone;
+  engine.ready &= ~(1u << self->id);
+  Thread& body = engine.thread[0];
+  JoinView(&body.now, self->now, engine.vectors);
+  if (--engine.live == 0) {
+    body.state = State::kReady;
+    engine.ready |= 1;
+  }
+  SwitchAway();
+  __builtin_unreachable();
+}
+
+ThreadBody* NewThread(const char* name) {
+  if (engine.threads == kMostThreads) Fail("limit", "more than %d threads", kMostThreads);
+  Thread& t = engine.thread[engine.threads];
+  t.id = static_cast<uint8_t>(engine.threads++);
+  t.name = name;
+  t.state = State::kReady;
+  t.wrote = false;
+  t.reads = 0;
+  t.round = 1;
+  t.deadline = 0;
+  for (int i = 0; i < engine.lanes; i++) t.read_round[i] = 0;
+  for (int i = 0; i < engine.vectors; i++) {
+    t.now.vector[i] = t.acquired.vector[i] = t.released.vector[i] = Vector{};
+  }
+  PrepareThread(&t, ThreadMain);
+  return &t.body;
+}
+
+void Join() {
+  Thread& body = *engine.running;
+  for (int i = 1; i < engine.threads; i++) {
+    Thread& t = engine.thread[i];
+    t.now = body.now;  // a start synchronizes
+    t.now.Clock(i) = 1;
+    t.acquired = t.now;
+    t.priority = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
+    engine.ready |= 1u << i;
+  }
+  body.now.Clock(0)++;
+  engine.live = engine.threads - 1;
+  engine.started = true;
+  body.state = State::kJoins;
+  engine.ready &= ~1u;
+  SwitchAway();
+  engine.started = false;
+}
+
+int ThreadIndex() {
+  return engine.running->id;
+}
+
+int Choose(int n) {
+  return Record(n, engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0);
+}
+
+}  // namespace weft::model
