@@ -48,13 +48,15 @@ absl::StatusOr<Conn> Conn::Adopt(int fd) {
   if (int error = os::RemoteEndpoint(fd, &remote); error < 0) return failed(error);
   if (int error = os::SetNonBlocking(fd); error < 0) return failed(error);
   FdIdentity identity{"unix", internal::FromEndpoint(local), internal::FromEndpoint(remote)};
-  if (local.length != 0) {
+  if (local.length != 0) identity.network = "stream";
+  if (os::IsTcpSocket(fd)) {
     identity.network = "tcp";
-    // Fails on stream sockets that are not TCP, which need none.
     os::SetSocketOption(fd, os::SocketOption::kNoDelay, true);
   }
+  // Others may have duplicates of it, to which its Close must do nothing: not through a ring, which
+  // keeps a file until its owner lets go, so that a socket has to be shut down.
   Outcome outcome = 0;
-  Fd* adopted = Fd::New(fd, netpoll::Kind::kStream, identity, &outcome);
+  Fd* adopted = Fd::New(fd, netpoll::Kind::kShared, identity, &outcome);
   if (adopted == nullptr) return failed(outcome);
   return Conn(internal::FdRef(adopted));
 }

@@ -14,7 +14,7 @@ namespace weft::net::internal {
 
 Fd* Fd::New(int fd, netpoll::Kind kind, const FdIdentity& identity, Outcome* outcome) {
   Fd* made = new Fd(fd, identity);
-  if (int error = netpoll::Open(fd, kind, made, &made->desc_); error < 0) {
+  if (int error = netpoll::Open(fd, kind, &made->desc_, &made->desc_); error < 0) {
     delete made;
     *outcome = error;
     return nullptr;
@@ -124,6 +124,7 @@ Outcome Fd::Write(std::string_view data, const Context& ctx) {
   Turn turn(this, Side::kWrite, ctx);
   if (!turn.entered()) return turn.refusal();
   if (Outcome check = Check(Side::kWrite, ctx); check < 0 || data.empty()) return check;
+  { runtime::Entry poll; }  // as in SendAll
   for (;;) {
     const int64_t n = os::Send(fd_, data.data(), data.size());
     if (n == -EAGAIN) {
@@ -219,6 +220,7 @@ Outcome Fd::WriteParts(std::span<const std::string_view> parts, const Context& c
 // ---- The rest ----
 
 Outcome Fd::ShutdownWrite() {
+  { runtime::Entry poll; }
   if (!mutex_.Reference()) return kClosed;
   const Outcome outcome = os::ShutdownWrite(fd_);
   if (mutex_.Unreference()) Free();
@@ -227,7 +229,9 @@ Outcome Fd::ShutdownWrite() {
 
 bool Fd::Close() {
   if (!mutex_.Close()) return false;
-  if (runtime::Rt() == nullptr) runtime::Fatal("a net::Conn or net::Listener outlived its runtime");
+  if (runtime::RuntimeSerial() != runtime_) {
+    runtime::Fatal("a net::Conn or net::Listener outlived its runtime");
+  }
   netpoll::Evict(desc_);
   if (mutex_.Unreference()) Free();
   return true;
@@ -263,6 +267,7 @@ int64_t ToNanotime(absl::Time when) {
 }  // namespace
 
 void Fd::SetDeadline(Side side, absl::Time when) {
+  { runtime::Entry poll; }
   if (!mutex_.Reference()) return;
   netpoll::SetDeadline(desc_, ToMode(side), ToNanotime(when));
   // The next operation looks once before it waits: what has arrived counts, however late the

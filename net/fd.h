@@ -23,6 +23,7 @@
 #include "net/fd_mutex.h"
 #include "net/watch.h"
 #include "netpoll/netpoll.h"
+#include "runtime/sched.h"
 #include "weft/internal/atomic.h"
 #include "weft/net.h"
 
@@ -36,8 +37,8 @@ struct FdIdentity {
 };
 
 // Rules of access: [c] constant   [r] who is inside on the read side   [w] on the write side
-// What a message touches lies in the first two cache lines, which the netpoller brings near.
-class alignas(64) Fd {
+// What a message touches lies together, from desc_ on: two cache lines (netpoll::Open is told).
+class Fd {
  public:
   // Takes `fd` (non-blocking) over; one handle refers to the result. On an error (a -errno in
   // `outcome`) null, and `fd` is the caller's still.
@@ -102,7 +103,10 @@ class alignas(64) Fd {
   friend void UnrefFd(Fd* fd);
 
   Fd(int fd, const FdIdentity& identity)
-      : fd_(fd), short_read_empties_(strcmp(identity.network, "tcp") == 0), identity_(identity) {}
+      : fd_(fd),
+        short_read_empties_(strncmp(identity.network, "tcp", 3) == 0),
+        runtime_(runtime::RuntimeSerial()),
+        identity_(identity) {}
   ~Fd() = default;
 
   static netpoll::Mode ToMode(Side side) { return static_cast<netpoll::Mode>(side); }
@@ -115,12 +119,13 @@ class alignas(64) Fd {
   void Free();  // step 6 of fd_mutex.h
   netpoll::Desc* Detach();
 
+  FdMutex mutex_;
   netpoll::Desc* desc_ = nullptr;               // [c] until Free
   const int fd_;                                // [c]
   uint32_t receive_bytes_ = Chunk::kMinPooled;  // [r] what Receive takes
   os::Atomic<uint32_t> handles_{1};
-  FdMutex mutex_;
   const bool short_read_empties_;             // [c]
+  const uint32_t runtime_;                    // [c] the serial of the runtime that it belongs to
   Watch read_watch_{netpoll::Mode::kRead};    // [r]
   Watch write_watch_{netpoll::Mode::kWrite};  // [w]
   FdIdentity identity_;                       // [c]

@@ -115,8 +115,8 @@ class FdMutex {
   bool LeaveSlow(Side side);
   uint32_t AddReference(uint32_t bits, uint32_t refused_by);
 
-  os::Atomic<uint32_t> word_{0};
   runtime::WaitQueue queues_[2];
+  os::Atomic<uint32_t> word_{0};  // last: beside what its descriptor's user touches next
 };
 
 }  // namespace weft::net::internal

@@ -44,6 +44,7 @@ bool IsOfOneConnection(Outcome error) {
   switch (error) {
     case -ECONNABORTED:
     case -EINTR:
+    case -EPERM:  // a firewall's rule
     case -EPROTO:
     case -ENOPROTOOPT:
     case -ENETDOWN:
@@ -77,6 +78,7 @@ Outcome AcceptOne(Fd* fd, absl::Duration patience, os::Endpoint* remote, const C
   Fd::Turn turn(fd, Side::kRead, ctx);
   if (!turn.entered()) return turn.refusal();
   if (Outcome check = fd->Check(Side::kRead, ctx); check < 0) return check;
+  { runtime::Entry poll; }  // connections may come faster than it asks
   int64_t back_off = 0;
   int64_t give_up = 0;  // Nanotime
   for (;;) {
@@ -159,7 +161,7 @@ absl::StatusOr<Listener> Listen(std::string_view network, std::string_view addre
   Outcome outcome = os::LocalEndpoint(*fd, &local);
   Fd* opened = nullptr;
   const FdIdentity identity{parsed->name, internal::FromEndpoint(local), Address()};
-  if (outcome >= 0) opened = Fd::New(*fd, netpoll::Kind::kListener, identity, &outcome);
+  if (outcome >= 0) opened = Fd::New(*fd, netpoll::Kind::kShared, identity, &outcome);
   if (opened == nullptr) {
     os::CloseFd(*fd);
     return internal::OperationError("listen", parsed->name, identity.local, Address(), outcome,

@@ -41,6 +41,8 @@ using runtime::M;
 
 namespace {
 
+constexpr int kModes = 2;
+
 int Index(Mode mode) {
   return static_cast<int>(mode);
 }
@@ -139,6 +141,24 @@ void ExpireWrite(void* d, uintptr_t seq) {
   Expire(static_cast<Desc*>(d), Mode::kWrite, seq);
 }
 
+// The deadline in force is none any more. The number of the next.
+uintptr_t DropDeadline(Desc* d, Mode mode) {
+  d->lock.AssertHeld();
+  if (d->timers != nullptr) runtime::DeleteTimer(&d->timers[Index(mode)]);
+  return ++d->seq[Index(mode)];
+}
+
+// Most descriptors never have a deadline, so the timers come with the first.
+void AddDeadline(Desc* d, Mode mode, int64_t when, uintptr_t seq) {
+  d->lock.AssertHeld();
+  if (d->timers == nullptr) {
+    void* memory = runtime::Rt()->alloc.Allocate(sizeof(runtime::Timer[kModes]));
+    d->timers = new (memory) runtime::Timer[kModes];
+  }
+  runtime::AddTimer(&d->timers[Index(mode)], when, 0,
+                    mode == Mode::kRead ? ExpireRead : ExpireWrite, d, seq);
+}
+
 }  // namespace
 
 void Report(Desc* d, uint64_t token, uint32_t mask, runtime::GQueue* out) {
@@ -221,8 +241,7 @@ void SetDeadline(Desc* d, Mode mode, int64_t when) {
   bool expired = false;
   {
     runtime::LockGuard guard(d->lock);
-    uintptr_t seq = ++d->seq[i];
-    runtime::DeleteTimer(&d->timer[i]);
+    const uintptr_t seq = DropDeadline(d, mode);
     if (when != 0 && when <= runtime::Nanotime()) {
       expired = true;
       // Before the word is acted on; pairs with Wait 6.
@@ -230,10 +249,7 @@ void SetDeadline(Desc* d, Mode mode, int64_t when) {
     } else {
       // Who waits already has seen it clear.
       d->flags.FetchAnd(~(kExpired << i), os::kRelaxed<"desc.deadline.clear">);
-      if (when != 0) {
-        runtime::AddTimer(&d->timer[i], when, 0, mode == Mode::kRead ? ExpireRead : ExpireWrite, d,
-                          seq);
-      }
+      if (when != 0) AddDeadline(d, mode, when, seq);
     }
   }
   if (expired) ReadyOne(Unblock(d, mode, false));
@@ -251,10 +267,8 @@ void Close(Desc* d, bool descriptor_lives_on) {
   if (m != nullptr) m->locks++;
   {
     runtime::LockGuard guard(d->lock);
-    for (int i = 0; i < 2; i++) {
-      d->seq[i]++;
-      runtime::DeleteTimer(&d->timer[i]);
-    }
+    DropDeadline(d, Mode::kRead);
+    DropDeadline(d, Mode::kWrite);
   }
   Unregister(m, d, descriptor_lives_on);
   if (m != nullptr) m->locks--;

@@ -40,8 +40,8 @@ struct alignas(64) Desc {
   Desc* ring_prev = nullptr;               // [r]
   Desc* free_next = nullptr;               // in the pool: under its lock
   runtime::Lock lock{runtime::LockRank::kNetDesc};
-  uintptr_t seq[2] = {0, 0};  // [l] of the deadline in force
-  runtime::Timer timer[2];    // [l]
+  uintptr_t seq[2] = {0, 0};         // [l] of the deadline in force
+  runtime::Timer* timers = nullptr;  // [l] one a mode, from the first deadline on; kept in the pool
 
   // What the kernel is given to name this use of the struct: 64-byte alignment leaves 6 bits
   // below, the address space 16 above. A report for an earlier use differs, for 4 million uses.

@@ -21,6 +21,7 @@
 #include "runtime/chan.h"
 
 #include "runtime/fatal.h"
+#include "runtime/os/clock.h"
 #include "runtime/sched.h"
 
 namespace weft::runtime {
@@ -69,6 +70,12 @@ bool ChanWaiterList::HasOther(const Goroutine* g, uint64_t ticket) const {
 }
 
 void ParkLock::AcquireSlow() {
+  // In Blocking, or in a callback on the system stack, nothing can park; its holder is running, or
+  // will be again.
+  if (const M* m = GetM(); m != nullptr && (m->p == nullptr || m->curg == &m->g0)) {
+    for (int round = 0; !TryAcquire(); round++) os::SpinWait(round);
+    return;
+  }
   for (;;) {
     bool waited = queue_.Wait(
         [](void* word) {
@@ -265,6 +272,7 @@ using Attempt = bool (*)(ChanCore* c, void* value, bool* ok, Goroutine** wake);
 // Elements with constructors of their own: no core lock, no m->locks while they move.
 ChanResult OperateForeign(ChanCore* c, void* value, bool block, Attempt attempt,
                           runtime::ChanWaiterList* queue, WaitReason reason) {
+  { Entry poll; }
   bool ok = true;
   Goroutine* wake = nullptr;
   c->park_lock.Acquire();
@@ -293,6 +301,8 @@ template <class AttemptInline>
                                                  runtime::ChanWaiterList* queue,
                                                  WaitReason reason) {
   Entry entry;
+  // Before the lock: a plain thread's first call allocates.
+  Goroutine* self = entry.m() != nullptr ? entry.m()->curg : Current();
   bool ok = true;
   Goroutine* wake = nullptr;
   c->lock.Acquire();
@@ -306,7 +316,7 @@ template <class AttemptInline>
     return ChanResult::kWouldBlock;
   }
   ChanWaiter w;
-  w.g = entry.m() != nullptr ? entry.m()->curg : Current();
+  w.g = self;
   w.value = value;
   w.chan = c;
   queue->PushBack(&w);
@@ -345,6 +355,7 @@ ChanResult ReceiveChan(ChanCore* c, void* value, bool block) {
 
 bool CloseChan(ChanCore* c) {
   if (c == nullptr) runtime::Fatal("close of a null channel");
+  { Entry poll; }
   LockChan(c);
   if (c->closed.Load(os::kRelaxed<"chan.close.twice">)) {  // under the lock
     UnlockChan(c);
@@ -373,7 +384,9 @@ bool CloseChan(ChanCore* c) {
 
 bool IsChanClosed(const ChanCore* c) {
   // Pairs with chan.close.
-  return c != nullptr && c->closed.Load(os::kAcquire<"chan.is_closed">);
+  if (c != nullptr && c->closed.Load(os::kAcquire<"chan.is_closed">)) return true;
+  { Entry poll; }  // who asks in a loop gives way
+  return false;
 }
 
 size_t ChanLength(const ChanCore* c) {

@@ -84,6 +84,10 @@ class ParkLock {
     if (word_.CompareExchange(free, 1, os::kAcquire<"parklock.acquire">)) return;  // as a mutex
     AcquireSlow();
   }
+  [[nodiscard]] bool TryAcquire() {
+    uint32_t free = 0;
+    return word_.CompareExchange(free, 1, os::kAcquire<"parklock.try">);  // as Acquire
+  }
   // The last access to the lock: who takes it next may free it.
   void Release() {
     uint32_t held = 1;

@@ -17,19 +17,12 @@ namespace weft::runtime {
 namespace {
 
 // Goroutines outside of the scheduler's sight that will come back by themselves.
-bool AnyGoroutineAway(Runtime* rt) {
-  for (GSlab* slab = rt->slabs; slab != nullptr; slab = slab->next) {
-    for (G& g : slab->gs) {
-      uint32_t state = ReadGStatus(&g) & ~uint32_t{kScan};
-      if (state == Gsyscall || state == Grunning || state == Grunnable) return true;
-      if (state != Gwaiting) continue;
-      WaitReason why = g.wait_reason;
-      if (why == WaitReason::kFile || why == WaitReason::kIoRead || why == WaitReason::kIoWrite) {
-        return true;
-      }
-    }
-  }
-  return false;
+bool IsAway(const G* g) {
+  uint32_t state = ReadGStatus(g) & ~uint32_t{kScan};
+  if (state == Gsyscall || state == Grunning || state == Grunnable) return true;
+  if (state != Gwaiting) return false;
+  WaitReason why = g->wait_reason;
+  return why == WaitReason::kFile || why == WaitReason::kIoRead || why == WaitReason::kIoWrite;
 }
 
 }  // namespace
@@ -46,7 +39,7 @@ void CheckDeadlockLocked() {
   for (M* other = first; other != nullptr; other = other->all_next) {
     if (other->nextp.Load(os::kRelaxed<"deadlock.nextp">) != nullptr) return;
   }
-  if (AnyGoroutineAway(rt)) return;
+  if (AnyG(rt, IsAway)) return;
   // The thread that called Main waits for its end; it is no M, but cannot wake anybody.
   int threads = os::CountThreads();
   if (threads == 0 || threads > os::OwnThreads() + 1 + kSanitizerThreads) return;

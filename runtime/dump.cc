@@ -94,10 +94,10 @@ void DumpAll(int fd) {
     // Waiting here means that another dump runs; locks of lower rank may be held by a fatal
     // report's thread, never by this one when it comes through the API.
     bool locked = dump_lock.TryAcquire();
-    GSlab* slab = rt->slabs;
-    for (; slab != nullptr; slab = slab->next) {
-      for (G& g : slab->gs) PrintOne(&out, &g);
-    }
+    AnyG(rt, [&out](G* g) {
+      PrintOne(&out, g);
+      return false;
+    });
     if (locked) dump_lock.Release();
   }
   if (m != nullptr) m->locks--;

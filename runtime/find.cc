@@ -43,7 +43,7 @@ G* StealFrom(M* m, P* victim, bool last_round) {
   }
   if (n == 0) return nullptr;
   P* p = m->p;
-  for (uint32_t i = 1; i < n; i++) PushLocal(m, p, batch[i]);
+  for (uint32_t i = 1; i < n; i++) PushLocal(p, batch[i]);
   Bump(p->steals, uint64_t{n});
   m->events.Add(Event::kSteal, n);
   return batch[0];
@@ -63,7 +63,7 @@ G* Steal(M* m) {
       P* victim = rt->all_ps[(start + i) % procs];
       if (victim == m->p) continue;
       if (last && victim->timers.first_when.Load(os::kRelaxed<"steal.timers">) != 0) {
-        RunTimers(m, victim, os::Nanotime());
+        RunTimers(victim, os::Nanotime());
         if (G* g = m->p->runq.Pop(&inherits); g != nullptr) return g;
       }
       if (G* g = StealFrom(m, victim, last); g != nullptr) return g;
@@ -83,7 +83,7 @@ G* FindRunnable(M* m, bool* inherits) {
     // As above.
     if (rt->exiting.Load(os::kAcquire<"find.exiting">) != 0) return nullptr;
     if (p->timers.first_when.Load(os::kRelaxed<"find.timers">) != 0) {  // own P's, a hint
-      RunTimers(m, p, os::Nanotime());
+      RunTimers(p, os::Nanotime());
     }
     if (G* g = p->runq.Pop(inherits); g != nullptr) return g;
     if (rt->global_size.Load(os::kRelaxed<"find.global">) != 0) {  // a hint

@@ -10,6 +10,7 @@
 #include "weft/go.h"
 
 #include "runtime/fatal.h"
+#include "runtime/gate.h"
 #include "runtime/sanitizer.h"
 #include "runtime/sched.h"
 
@@ -93,7 +94,7 @@ void StartG(M* m, G* g) {
   CountGoroutine(Rt(), m != nullptr ? m->p : nullptr, 1);
   CasGStatus<Gdead, Grunnable>(g);
   if (m != nullptr && m->p != nullptr) {
-    PushNext(m, m->p, g);
+    PushNext(m->p, g);
   } else {
     PushGlobal(g);
     // Queued before the look for idle Ps (wake.cc, rule 1).
@@ -160,7 +161,10 @@ namespace internal {
 
 NewGoroutine AllocateGoroutine(size_t closure_size, size_t alignment, const GoOptions& options,
                                void* created_by) {
-  if (Rt() == nullptr) runtime::Fatal("weft::Go before weft::Main or after its end");
+  // A plain thread holds the gate until the goroutine is started, or given up.
+  if (runtime::GetM() == nullptr && !runtime::foreign_gate.Enter()) {
+    runtime::Fatal("weft::Go before weft::Main or after its end");
+  }
   if (alignment > runtime::kMaxClosureAlign) {
     runtime::Fatal("weft::Go: a closure aligned to %u bytes; %u is the most",
                    static_cast<uint64_t>(alignment),
@@ -190,6 +194,7 @@ void StartGoroutine(Goroutine* g, void (*run)(void* closure)) {
   runtime::Entry entry;
   g->run = run;
   runtime::StartG(entry.m(), g);
+  if (entry.m() == nullptr) runtime::foreign_gate.Leave();
 }
 
 void AbandonGoroutine(Goroutine* g) {
@@ -197,6 +202,7 @@ void AbandonGoroutine(Goroutine* g) {
   if (g->closure_bytes != 0) Rt()->alloc.Free(g->closure, g->closure_bytes);
   g->closure_bytes = 0;
   runtime::FreeG(entry.m(), g);
+  if (entry.m() == nullptr) runtime::foreign_gate.Leave();
 }
 
 }  // namespace internal

@@ -192,14 +192,14 @@ void FinishSwitchSlow(M* m, G* prev) {
       // From here on `prev` may run elsewhere, unless the commit is what publishes it.
       if (commit != nullptr && !commit(prev, arg)) {
         CasGStatus<Gwaiting, Grunnable>(prev);
-        PushNext(m, m->p, prev);
+        PushNext(m->p, prev);
         WakeForQueued(m);
       }
       return;
     }
     case AfterSwitch::kYield:
       CasGStatus<Grunning, Grunnable>(prev);
-      PushLocal(m, m->p, prev);
+      PushLocal(m->p, prev);
       WakeForQueued(m);
       return;
     case AfterSwitch::kGlobalYield:
@@ -245,7 +245,7 @@ void ReadyG(M* m, G* g) {
     ReadyGlobally(g);
   } else {
     CasGStatus<Gwaiting, Grunnable>(g);
-    PushNext(m, m->p, g);
+    PushNext(m->p, g);
     WakeP();
   }
 }

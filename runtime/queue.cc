@@ -3,16 +3,15 @@
 
 namespace weft::runtime {
 
-void PushLocal(M* m, P* p, G* g) {
+void PushLocal(P* p, G* g) {
   GQueue overflow;
   p->runq.Push(g, &overflow);
   if (!overflow.empty()) [[unlikely]]
     PushGlobalQueue(std::move(overflow));
-  (void)m;
 }
 
-void PushNext(M* m, P* p, G* g) {
-  if (G* kicked = p->runq.PutNext(g); kicked != nullptr) PushLocal(m, p, kicked);
+void PushNext(P* p, G* g) {
+  if (G* kicked = p->runq.PutNext(g); kicked != nullptr) PushLocal(p, kicked);
 }
 
 void PushGlobalLocked(G* g) {
@@ -66,7 +65,7 @@ void InjectReady(M* m, GQueue&& queue, Injector injector) {
     return;
   }
   bool only = n == 1 && m->take_next == nullptr && p->runq.Size() == 0;
-  while (G* g = queue.PopFront()) PushLocal(m, p, g);
+  while (G* g = queue.PopFront()) PushLocal(p, g);
   if (only && injector == kLooksNext) return;  // the M runs it itself
   // Queued before the look for idle Ps (wake.cc, rule 1).
   os::Fence(os::kSeqCst<"inject.fence">);

@@ -39,6 +39,7 @@ struct Runtime {
   StackPool stacks;
   DebugFlags debug;                // [c]
   const Poller* poller = nullptr;  // [c]
+  uint32_t serial = 0;             // [c] which runtime of the process this is, from 1
   const char* system_root = "";    // [c]
   void* owned_root = nullptr;      // [c] its text
   int default_stack_class = 0;     // [c]
@@ -107,6 +108,10 @@ extern Runtime* the_runtime;
 inline Runtime* Rt() {
   return the_runtime;
 }
+// 0 without one. What outlives a runtime keeps it, since another may have the same address.
+inline uint32_t RuntimeSerial() {
+  return the_runtime != nullptr ? the_runtime->serial : 0;
+}
 
 // ---- Between the scheduler's files. All: m->locks > 0. ----
 
@@ -138,8 +143,8 @@ void FreeG(M* m, G* g);
 G* AllocateG(M* m);
 
 // queue.cc
-void PushLocal(M* m, P* p, G* g);
-void PushNext(M* m, P* p, G* g);
+void PushLocal(P* p, G* g);
+void PushNext(P* p, G* g);
 void PushGlobal(G* g);                  // takes sched_lock
 void PushGlobalLocked(G* g);            // [s]
 void PushGlobalQueue(GQueue&& queue);   // takes sched_lock
@@ -164,6 +169,8 @@ void WakeM(M* m);
 // The M has put itself and its P into the idle lists: rule 2, then sleeps. Has a P again when it
 // returns.
 void SleepWithoutWork(M* m);
+// What only a sleeping M could see to (the shared set, timers), and none does. [s]
+bool IsNeglectedLocked();
 void StopLockedM(M* m);
 void StartLockedM(M* m, G* g);
 G* FindRunnable(M* m, bool* inherits);  // find.cc
@@ -194,15 +201,25 @@ void WakeSysmonLocked();  // [s]
 
 // deadlock.cc
 void CheckDeadlockLocked();  // [s]; may release it, never to return
-// What only a sleeping M could see to (the shared set, timers), and none does. [s]
-bool IsNeglectedLocked();  // wake.cc
 
 // timer.cc
-int64_t RunTimers(M* m, P* p, int64_t now);  // fires what is due; when the next is, 0: none
-int64_t EarliestTimer();                     // over all Ps, 0: none
+int64_t RunTimers(P* p, int64_t now);  // fires what is due; when the next is, 0: none
+int64_t EarliestTimer();               // over all Ps, 0: none
 int CountTimers();
 void MoveTimers(P* from, P* to);  // [w]
 void ForgetTimers(P* p);          // at the end: they are in no heap any more
+
+// Whether `is` holds of any G that was ever made, dead ones included. Under gs_lock, but where the
+// process ends anyhow.
+template <class Predicate>
+bool AnyG(Runtime* rt, Predicate is) {
+  for (GSlab* slab = rt->slabs; slab != nullptr; slab = slab->next) {
+    for (G& g : slab->gs) {
+      if (is(&g)) return true;
+    }
+  }
+  return false;
+}
 
 // Saves the goroutine's context and calls fn(m) on the system stack; returns when the goroutine is
 // resumed, with the M that it is resumed on.

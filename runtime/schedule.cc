@@ -34,11 +34,11 @@ G* PopGlobal(P* p, int32_t max) {
 // The slice is over that each runnext has inherited from the one before: the next of them goes to
 // the end of the queue, and who waits globally comes first. (A request by stackguard0 alone is lost
 // when its goroutine parks just then, as goroutines that hand over to each other do.)
-G* EndSlice(M* m, P* p) {
+G* EndSlice(P* p) {
   p->preempt.Store(false,
                    os::kRelaxed<"schedule.preempt.served">);  // a hint, set again when needed
   Bump(p->schedtick);
-  if (G* next = p->runq.TakeNext(); next != nullptr) PushLocal(m, p, next);
+  if (G* next = p->runq.TakeNext(); next != nullptr) PushLocal(p, next);
   return PopGlobal(p, 1);
 }
 
@@ -50,7 +50,7 @@ G* NextAtHand(M* m, P* p, bool* inherits) {
     return g;
   }
   if (p->preempt.Load(os::kRelaxed<"schedule.preempt">)) {  // a hint
-    if (G* g = EndSlice(m, p); g != nullptr) return g;
+    if (G* g = EndSlice(p); g != nullptr) return g;
   }
   // The P's own word.
   if (p->schedtick.Load(os::kRelaxed<"schedule.tick">) % kGlobalTick == 0) {
@@ -62,7 +62,7 @@ G* NextAtHand(M* m, P* p, bool* inherits) {
 // Debugging: the goroutine goes on on another M.
 void Migrate(M* m, G* g) {
   P* p = m->p;
-  PushNext(m, p, g);
+  PushNext(p, g);
   ReleaseP(m);
   StartM(m, p, false);
   StopM(m);
@@ -87,7 +87,7 @@ void Schedule(M* m) {
     if (rt->stop_wanted.Load(os::kAcquire<"schedule.stop">) != 0) {
       if (G* g = m->take_next; g != nullptr) {
         m->take_next = nullptr;
-        PushLocal(m, m->p, g);
+        PushLocal(m->p, g);
       }
       StopForWorld(m);
       continue;
@@ -99,7 +99,7 @@ void Schedule(M* m) {
     if (tick) p->direct_budget = rt->debug.migrate ? 0 : kDirectSwitches;
     // Only a hint to read the clock.
     if (p->timers.first_when.Load(os::kRelaxed<"schedule.timers">) != 0) {
-      RunTimers(m, p, os::Nanotime());
+      RunTimers(p, os::Nanotime());
     }
     if (tick && rt->poller != nullptr) InjectReady(m, rt->poller->poll(m), kLooksNext);
     bool inherits = false;

@@ -36,6 +36,7 @@
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
 #include "runtime/sched.h"
+#include "runtime/threadg.h"
 
 namespace weft::internal {
 
@@ -100,16 +101,22 @@ uint32_t Random(uint32_t n) {
 class Selection {
  public:
   Selection(SelectCase* const* cases, int count, ChanWaiter* waiters, uint8_t* order)
-      : cases_(cases), count_(count), waiters_(waiters), order_(order), g_(Current()) {}
+      : cases_(cases),
+        count_(count),
+        waiters_(waiters),
+        order_(order),
+        g_(Current()),
+        timeout_(EarliestTimeout()),
+        began_(timeout_ >= 0 ? os::Nanotime() : 0) {}
 
   int Run(bool block) {
     for (;;) {
-      if (!block && count_ > 1 && NoneReady()) return kNobody;
+      if (!block && count_ > 1 && NoneReady()) return NobodyOrTimeout();
       Open();
       int won = Visit(block);
       if (won != kNone) return won;
       if (!block && count_ > 1) continue;  // somebody was faster
-      if (!block) return kNobody;
+      if (!block) return NobodyOrTimeout();
       if (lost_) return FinishEarly();
       won = ParkAndFinish();
       if (won != kNone) return won;
@@ -160,13 +167,31 @@ class Selection {
       locked[at] = c;
       n++;
     }
-    for (int i = 0; i < n; i++) LockChan(locked[i]);
+    LockAll(locked, n);
     bool none = true;
     for (int i = 0; i < count_ && none; i++) {
       none = cases_[i]->chan == nullptr || !CanGoOn(cases_[i]);
     }
     for (int i = n - 1; i >= 0; i--) UnlockChan(locked[i]);
     return none;
+  }
+
+  // Elements' constructors run under parkable locks, and may take another one, in any order: so
+  // only the first of them is waited for. If a later one is taken, all are let go, and that one is
+  // waited for alone, before it begins again.
+  static void LockAll(ChanCore** locked, int n) {
+    int taken = 0;
+    while (taken < n) {
+      ChanCore* c = locked[taken];
+      if (taken == 0 || c->trivial || c->park_lock.TryAcquire()) {
+        if (taken == 0 || c->trivial) LockChan(c);
+        taken++;
+        continue;
+      }
+      while (taken > 0) UnlockChan(locked[--taken]);
+      LockChan(c);
+      UnlockChan(c);
+    }
   }
 
   static bool LocksBefore(const ChanCore* a, const ChanCore* b) {
@@ -251,10 +276,14 @@ class Selection {
   }
 
   int FinishTimeout() {
-    int timeout = EarliestTimeout();
-    WEFT_CHECK(timeout >= 0);
-    cases_[timeout]->ok = true;
-    return timeout;
+    WEFT_CHECK(timeout_ >= 0);
+    cases_[timeout_]->ok = true;
+    return timeout_;
+  }
+
+  // Nothing is ready; but a time-out of 0 has passed.
+  int NobodyOrTimeout() {
+    return timeout_ >= 0 && cases_[timeout_]->timeout_ns <= 0 ? FinishTimeout() : kNobody;
   }
 
   int EarliestTimeout() const {
@@ -268,29 +297,42 @@ class Selection {
   }
 
   int ParkAndFinish() {
-    int timeout = EarliestTimeout();
-    if (timeout >= 0) {
-      int64_t ns = cases_[timeout]->timeout_ns;
+    if (timeout_ >= 0) {
+      int64_t ns = cases_[timeout_]->timeout_ns;
       if (ns <= 0) {
         if (!WinOwn(g_, ticket_)) return FinishEarly();
         TakeBack();
         return FinishTimeout();
       }
-      int64_t now = os::Nanotime();
-      runtime::AddTimer(&g_->sleep_timer, ns > INT64_MAX - now ? INT64_MAX : now + ns, 0, TimeOut,
-                        g_, ticket_);
+      StartTimer(ns > INT64_MAX - began_ ? INT64_MAX : began_ + ns);
     }
     g_->park_result = kNotReadied;
     Park(CommitSelect, &ticket_,
-         queued_ == 0 && timeout < 0 ? WaitReason::kSelectNoCases : WaitReason::kSelect);
+         queued_ == 0 && timeout_ < 0 ? WaitReason::kSelectNoCases : WaitReason::kSelect);
     uintptr_t result = g_->park_result;
-    if (timeout >= 0 && result != 0) runtime::DeleteTimer(&g_->sleep_timer);
+    if (timeout_ >= 0 && result != 0) StopTimer();
     if (result == kNotReadied) return FinishEarly();
     finished_ = reinterpret_cast<ChanWaiter*>(result);
     TakeBack();
     if (finished_ == nullptr) return FinishTimeout();
     cases_[finished_->case_index]->ok = finished_->ok;
     return finished_->case_index;
+  }
+
+  void StartTimer(int64_t when) {
+    if (g_->is_thread) {
+      runtime::SetThreadTimer(when, TimeOut, g_, ticket_);
+    } else {
+      runtime::AddTimer(&g_->sleep_timer, when, 0, TimeOut, g_, ticket_);
+    }
+  }
+
+  void StopTimer() {
+    if (g_->is_thread) {
+      runtime::SetThreadTimer(0, nullptr, nullptr, 0);
+    } else {
+      runtime::DeleteTimer(&g_->sleep_timer);
+    }
   }
 
   static constexpr uintptr_t kNotReadied = 1;
@@ -300,6 +342,8 @@ class Selection {
   ChanWaiter* waiters_;
   uint8_t* order_;  // the cases that are still to be visited, first
   Goroutine* g_;
+  const int timeout_;    // the case of the earliest time-out, or -1
+  const int64_t began_;  // Nanotime(), if there is one
   uint64_t ticket_ = 0;
   int queued_ = 0;
   bool lost_ = false;  // won by a partner while it was queueing

@@ -1,6 +1,7 @@
 #include "runtime/sema.h"
 
 #include "runtime/fatal.h"
+#include "runtime/sched.h"
 
 namespace weft::runtime {
 
@@ -18,7 +19,8 @@ bool WaitQueue::Wait(bool (*still_waiting)(void*), void* arg, WaitReason reason,
     own.tag = nullptr;
     waiter = &own;
   }
-  waiter->g = Current();
+  Entry entry;
+  waiter->g = entry.m() != nullptr ? entry.m()->curg : Current();
   waiter->result = 0;
   lock_.Acquire();
   if (!still_waiting(arg)) {
@@ -43,7 +45,7 @@ bool WaitQueue::Wait(bool (*still_waiting)(void*), void* arg, WaitReason reason,
     tail_->next = waiter;
     tail_ = waiter;
   }
-  Park(ReleaseLock, &lock_, reason);
+  ParkIn(entry, ReleaseLock, &lock_, reason);
   return true;
 }
 
@@ -63,11 +65,25 @@ void WaitQueue::Unlink(Waiter* waiter) {
   }
 }
 
+// Goroutines whose runtime has ended wait for ever: what they stand in line for goes to who is
+// left.
+WaitQueue::Waiter* WaitQueue::FirstAlive() {
+  for (;;) {
+    Waiter* first = head_.Load(os::kRelaxed<"waitqueue.head.wake">);  // under the lock
+    // Set before the thread that asks could know that the runtime had ended.
+    const bool dead =
+        first != nullptr && first->g->abandoned.Load(os::kRelaxed<"waitqueue.abandoned">);
+    if (!dead) return first;
+    Unlink(first);
+  }
+}
+
 bool WaitQueue::WakeOne(uint8_t result, void (*changed)(void*, bool, bool), void* arg) {
+  Entry entry;
   Goroutine* g = nullptr;
   {
     LockGuard guard(lock_);
-    Waiter* first = head_.Load(os::kRelaxed<"waitqueue.head.wake">);  // under the lock
+    Waiter* first = FirstAlive();
     if (changed != nullptr)
       changed(arg, first != nullptr, first != nullptr && first->next != nullptr);
     if (first == nullptr) return false;
@@ -75,11 +91,12 @@ bool WaitQueue::WakeOne(uint8_t result, void (*changed)(void*, bool, bool), void
     first->result = result;
     g = first->g;
   }
-  Ready(g);
+  ReadyG(entry.m(), g);
   return true;
 }
 
 int WaitQueue::WakeAll(uint8_t result) {
+  Entry entry;
   Waiter* list = nullptr;
   {
     LockGuard guard(lock_);
@@ -95,7 +112,7 @@ int WaitQueue::WakeAll(uint8_t result) {
   while (list != nullptr) {
     // Its memory is the waiter's stack: gone once it is ready.
     Waiter* next = list->next;
-    Ready(list->g);
+    ReadyG(entry.m(), list->g);
     list = next;
     woken++;
   }
@@ -103,6 +120,7 @@ int WaitQueue::WakeAll(uint8_t result) {
 }
 
 bool WaitQueue::Cancel(Waiter* waiter, uint8_t result) {
+  Entry entry;
   Goroutine* g = nullptr;
   {
     LockGuard guard(lock_);
@@ -111,7 +129,7 @@ bool WaitQueue::Cancel(Waiter* waiter, uint8_t result) {
     waiter->result = result;
     g = waiter->g;
   }
-  Ready(g);
+  ReadyG(entry.m(), g);
   return true;
 }
 

@@ -42,6 +42,7 @@ class WaitQueue {
 
  private:
   void Unlink(Waiter* waiter);
+  Waiter* FirstAlive();
 
   Lock lock_{LockRank::kWaitQueue};
   os::Atomic<Waiter*> head_{nullptr};  // [lock_]; empty() peeks

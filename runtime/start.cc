@@ -74,9 +74,9 @@ void BeginExit() {
   }
   rt->main_calls.FetchOr(kMainDone, os::kRelease<"exit.done">);  // pairs with RunRuntime
   os::FutexWake(rt->main_calls, 1);
+  // From the goroutine's end to the scheduler, which ends the thread; not to another goroutine.
+  m->p->direct_budget = 0;
   m->locks--;
-  // Into the scheduler, which ends the thread.
-  Park(nullptr, nullptr, WaitReason::kNone);
 }
 
 void RunFirst(void* p) {
@@ -89,13 +89,10 @@ void RunFirst(void* p) {
 // a busy machine lets them wait for a CPU.
 bool AnyGoroutineRuns(Runtime* rt) {
   LockGuard guard(rt->gs_lock);
-  for (GSlab* slab = rt->slabs; slab != nullptr; slab = slab->next) {
-    for (const G& g : slab->gs) {
-      uint32_t state = ReadGStatus(&g) & ~uint32_t{kScan};
-      if (state == Grunning || state == Gsyscall) return true;
-    }
-  }
-  return false;
+  return AnyG(rt, [](const G* g) {
+    uint32_t state = ReadGStatus(g) & ~uint32_t{kScan};
+    return state == Grunning || state == Gsyscall;
+  });
 }
 
 // Ms may go to sleep or start while the end begins: told again until they have left.
@@ -138,7 +135,9 @@ void StartSysmon(Runtime* rt) {
 
 Runtime* Build(const RuntimeOptions& options) {
   // Not from its own allocator, which it holds.
+  static uint32_t serial = 0;  // one thread at a time is in Main
   Runtime* rt = new Runtime;
+  rt->serial = ++serial;
   ReadDebugFlags(&rt->debug);
   std::string* root = new std::string(options.system_root);
   rt->system_root = root->c_str();
@@ -150,14 +149,13 @@ Runtime* Build(const RuntimeOptions& options) {
 // Marks the goroutines that still exist; whether there are any.
 bool Abandon(Runtime* rt) {
   bool any = false;
-  for (GSlab* slab = rt->slabs; slab != nullptr; slab = slab->next) {
-    for (G& g : slab->gs) {
-      uint32_t state = ReadGStatus(&g);
-      if (state == Gidle || state == Gdead) continue;
-      g.abandoned.Store(true, os::kRelaxed<"exit.abandon">);  // before the gate opens again
-      any = true;
-    }
-  }
+  AnyG(rt, [&any](G* g) {
+    uint32_t state = ReadGStatus(g);
+    if (state == Gidle || state == Gdead) return false;
+    g->abandoned.Store(true, os::kRelaxed<"exit.abandon">);  // before the gate opens again
+    any = true;
+    return false;
+  });
   return any;
 }
 
@@ -212,8 +210,8 @@ void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg,
   CasGStatus<Gdead, Grunnable>(g);
   PushGlobal(g);
   StartSysmon(rt);
-  NewM(bootstrap.p, false);
   foreign_gate.Open();
+  NewM(bootstrap.p, false);
   ServeCalls(rt);
   if (!WaitForThreads(rt)) {
     foreign_gate.Close();

@@ -63,6 +63,32 @@ G* ThreadG() {
   return g;
 }
 
+void SetThreadTimer(int64_t when, TimerFunction function, void* arg, uintptr_t seq) {
+  Timer& t = ThreadG()->sleep_timer;
+  t.when = when;
+  t.function = function;
+  t.arg = arg;
+  t.seq = seq;
+}
+
+namespace {
+// Returns when it was woken, when its timer has run, or for no reason.
+void SleepUntilWoken(ThreadGoroutine* g) {
+  Timer& t = g->sleep_timer;
+  if (t.when == 0) {
+    os::FutexWait(g->woken, 0);
+    return;
+  }
+  const int64_t left = t.when - os::Nanotime();
+  if (left > 0) {
+    os::FutexWait(g->woken, 0, left);
+    return;
+  }
+  t.when = 0;
+  t.function(t.arg, t.seq);
+}
+}  // namespace
+
 void ParkThread(ParkCommit commit, void* arg, WaitReason reason) {
   ThreadGoroutine* g = static_cast<ThreadGoroutine*>(ThreadG());
   g->wait_reason = reason;
@@ -72,7 +98,7 @@ void ParkThread(ParkCommit commit, void* arg, WaitReason reason) {
     return;
   }
   // Pairs with ReadyThread.
-  while (g->woken.Load(os::kAcquire<"threadg.sleep">) == 0) os::FutexWait(g->woken, 0);
+  while (g->woken.Load(os::kAcquire<"threadg.sleep">) == 0) SleepUntilWoken(g);
   // Before the G can be readied again, which takes a Gwaiting that only this thread makes.
   g->woken.Store(0, os::kRelaxed<"threadg.clear">);
   CasGStatus<Grunnable, Grunning>(g);
@@ -84,10 +110,6 @@ void ReadyThread(G* g) {
   // What the readier did comes before; pairs with threadg.sleep.
   t->woken.Store(1, os::kRelease<"threadg.wake">);
   os::FutexWake(t->woken, 1);
-}
-
-void SleepPlainThread(int64_t ns) {
-  if (ns > 0) os::SleepThread(ns);
 }
 
 }  // namespace weft::runtime

@@ -11,7 +11,8 @@ G* ThreadG();
 void ParkThread(ParkCommit commit, void* arg, WaitReason reason);
 // Any thread. `g` stands for a thread.
 void ReadyThread(G* g);
-// For sleeps without a runtime or on a plain thread.
-void SleepPlainThread(int64_t ns);
+// The calling plain thread's own timer: while the thread is parked it looks itself, so that it
+// needs no runtime. One at a time; `when` 0: none.
+void SetThreadTimer(int64_t when, TimerFunction function, void* arg, uintptr_t seq);
 
 }  // namespace weft::runtime

@@ -22,6 +22,7 @@
 #include <cstring>
 
 #include "runtime/fatal.h"
+#include "runtime/gate.h"
 #include "runtime/os/clock.h"
 #include "runtime/sched.h"
 #include "weft/go.h"
@@ -130,14 +131,14 @@ int64_t Nanotime() {
   return os::Nanotime();
 }
 
-void AddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function, void* arg,
-              uintptr_t seq) {
-  Runtime* rt = Rt();
-  if (rt == nullptr) Fatal("a timer without a runtime: weft::Main is not running");
-  M* m = GetM();
-  if (m != nullptr) m->locks++;
+namespace {
+
+// Where a timer is whose runtime ended before it fired: its function will not run.
+constinit TimerHeap forgotten;
+
+void AddTo(P* p, Timer* t, int64_t when, int64_t period, TimerFunction function, void* arg,
+           uintptr_t seq) {
   if (when <= 0) when = 1;  // 0 says: no timer
-  P* p = m != nullptr && m->p != nullptr ? m->p : rt->all_ps[0];
   bool first = false;
   {
     LockGuard guard(p->timers.lock);
@@ -156,30 +157,79 @@ void AddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function, vo
     os::Fence(os::kSeqCst<"timer.add.fence">);
     WakeKeeper(when);
   }
-  if (m != nullptr) m->locks--;
 }
 
-bool DeleteTimer(Timer* t) {
-  M* m = GetM();
-  if (m != nullptr) m->locks++;
-  bool deleted = false;
+// One that the runtime's end has taken out.
+bool TakeForgotten(Timer* t) {
+  TimerHeap* seen = &forgotten;
+  // Acquire: as it was left.
+  return t->heap.CompareExchange(seen, nullptr, os::kAcquire<"timer.forgotten.take">);
+}
+
+bool DeleteFromHeap(Timer* t) {
   for (;;) {
     // Checked again under the lock that it names.
     TimerHeap* h = t->heap.Load(os::kAcquire<"timer.heap.read">);
-    if (h == nullptr) break;
+    if (h == nullptr) return false;
+    if (h == &forgotten) return TakeForgotten(t);
     LockGuard guard(h->lock);
     if (t->heap.Load(os::kRelaxed<"timer.heap.locked">) != h) continue;  // under the lock
     bool first = t->index == 0;
     RemoveLocked(h, t);
     if (first) PublishFirst(h);
-    deleted = true;
-    break;
+    return true;
   }
-  if (m != nullptr) m->locks--;
+}
+
+// No runtime may be touched any more: waits until the end has taken the timer out.
+bool DeleteAfterEnd(Timer* t) {
+  for (int round = 0;; round++) {
+    const TimerHeap* h = t->heap.Load(os::kAcquire<"timer.heap.after">);  // as in DeleteFromHeap
+    if (h == nullptr) return false;
+    if (h == &forgotten) return TakeForgotten(t);
+    os::SpinWait(round);
+  }
+}
+
+}  // namespace
+
+bool TryAddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function, void* arg,
+                 uintptr_t seq) {
+  M* m = GetM();
+  if (m == nullptr) {
+    if (!foreign_gate.Enter()) return false;
+    AddTo(Rt()->all_ps[0], t, when, period, function, arg, seq);
+    foreign_gate.Leave();
+    return true;
+  }
+  m->locks++;
+  AddTo(m->p != nullptr ? m->p : Rt()->all_ps[0], t, when, period, function, arg, seq);
+  m->locks--;
+  return true;
+}
+
+void AddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function, void* arg,
+              uintptr_t seq) {
+  if (!TryAddTimer(t, when, period, function, arg, seq)) {
+    Fatal("a timer without a runtime: weft::Main is not running");
+  }
+}
+
+bool DeleteTimer(Timer* t) {
+  M* m = GetM();
+  if (m == nullptr) {
+    if (!foreign_gate.Enter()) return DeleteAfterEnd(t);
+    const bool deleted = DeleteFromHeap(t);
+    foreign_gate.Leave();
+    return deleted;
+  }
+  m->locks++;
+  const bool deleted = DeleteFromHeap(t);
+  m->locks--;
   return deleted;
 }
 
-int64_t RunTimers(M* m, P* p, int64_t now) {
+int64_t RunTimers(P* p, int64_t now) {
   TimerHeap* h = &p->timers;
   for (;;) {
     // A hint; see the essay.
@@ -204,7 +254,6 @@ int64_t RunTimers(M* m, P* p, int64_t now) {
       PublishFirst(h);
     }
     function(arg, seq);
-    (void)m;
   }
 }
 
@@ -241,10 +290,17 @@ void MoveTimers(P* from, P* to) {
   PublishFirst(&to->timers);
 }
 
-// Their owners may outlive the runtime, and delete them then.
+// Their owners may outlive the runtime, and delete them then: DeleteTimer says that it came in
+// time, since owners wait for a function that it does not keep from running.
 void ForgetTimers(P* p) {
   LockGuard guard(p->timers.lock);
-  while (p->timers.size > 0) RemoveLocked(&p->timers, p->timers.heap[p->timers.size - 1]);
+  for (int32_t i = 0; i < p->timers.size; i++) {
+    Timer* t = p->timers.heap[i];
+    t->index = -1;
+    // Release: who sees it may free it; pairs with TakeForgotten.
+    t->heap.Store(&forgotten, os::kRelease<"timer.heap.forget">);
+  }
+  p->timers.size = 0;
   PublishFirst(&p->timers);
 }
 
@@ -266,7 +322,7 @@ bool CommitSleep(Goroutine* g, void* arg) {
 }  // namespace
 
 void SleepNs(int64_t ns) {
-  if (Rt() == nullptr) {
+  if (GetM() == nullptr) {
     if (ns > 0) os::SleepThread(ns);
     return;
   }

@@ -29,14 +29,18 @@ struct Timer {
 // Nanoseconds of the monotonic clock.
 int64_t Nanotime();
 
-// Adds a timer that is in no heap. Any thread may call it (fatal without a runtime).
+// Adds a timer that is in no heap. Any thread may call it. False: there is no runtime.
+[[nodiscard]] bool TryAddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function,
+                               void* arg, uintptr_t seq);
+// Fatal without a runtime.
 void AddTimer(Timer* t, int64_t when, int64_t period, TimerFunction function, void* arg,
               uintptr_t seq);
 // Sleeps the calling goroutine or plain thread; up to a moment longer. <= 0: yields.
 void SleepNs(int64_t ns);
 
 // Takes it out of its heap. False: it was in none; then it has fired, and its function may run
-// just now: whoever must know tells runs apart by `seq` under a lock of its own.
+// just now: whoever must know tells runs apart by `seq` under a lock of its own. A timer that its
+// runtime's end has taken out counts as deleted here.
 bool DeleteTimer(Timer* t);
 
 }  // namespace weft::runtime

@@ -2,8 +2,7 @@
 //
 // Words: state, kEmpty -> kFilling -> kSet -> kTaken; the queue of those who wait; refs.
 //   1. Set: CAS kEmpty -> kFilling: the setter owns the slot, and builds the value in it without
-//   any
-//      lock. Others find something else and leave.
+//      any lock. Others find something else and leave. If the constructor throws: kEmpty again.
 //   2. It stores kSet (release) and wakes all who are queued.
 //   3. Wait: under the queue's lock it looks for kSet and for the end of its context; neither: it
 //      links itself and parks.
@@ -38,6 +37,11 @@ struct Watch : ContextCallback {
   runtime::WaitQueue::Waiter waiter{};
 };
 
+bool HasValue(const CompletionCore* core) {
+  // Pairs with completion.publish.
+  return core->state.Load(os::kAcquire<"completion.is_set">) >= kSet;
+}
+
 struct Question {
   const CompletionCore* core;
   const Context* ctx;
@@ -45,7 +49,7 @@ struct Question {
 
 bool MustWait(void* arg) {
   const Question* q = static_cast<Question*>(arg);
-  return !IsCompletionSet(q->core) && !q->ctx->IsDone();
+  return !HasValue(q->core) && !q->ctx->IsDone();
 }
 
 }  // namespace
@@ -61,8 +65,12 @@ bool UnrefCompletion(CompletionCore* core) {
 
 bool ClaimCompletion(CompletionCore* core) {
   uint32_t empty = kEmpty;
-  // Nothing to see yet; what the setter writes is handed on by completion.publish.
-  return core->state.CompareExchange(empty, kFilling, os::kRelaxed<"completion.claim">);
+  // Pairs with completion.unclaim; what the setter writes is handed on by completion.publish.
+  return core->state.CompareExchange(empty, kFilling, os::kAcquire<"completion.claim">);
+}
+
+void UnclaimCompletion(CompletionCore* core) {
+  core->state.Store(kEmpty, os::kRelease<"completion.unclaim">);  // for the next who claims
 }
 
 void PublishCompletion(CompletionCore* core) {
@@ -71,18 +79,19 @@ void PublishCompletion(CompletionCore* core) {
 }
 
 bool IsCompletionSet(const CompletionCore* core) {
-  // Pairs with completion.publish.
-  return core->state.Load(os::kAcquire<"completion.is_set">) >= kSet;
+  if (HasValue(core)) return true;
+  { runtime::Entry poll; }  // who asks in a loop gives way
+  return false;
 }
 
 absl::Status AwaitCompletion(CompletionCore* core, const Context& ctx) {
-  if (IsCompletionSet(core)) return absl::OkStatus();
+  if (HasValue(core)) return absl::OkStatus();
   Watch watch(sync::QueueIn(core->queue));
   if (!ctx.AddCallback(&watch)) return ctx.status();
   Question question{core, &ctx};
   watch.queue.Wait(MustWait, &question, WaitReason::kCompletion, false, &watch.waiter);
   watch.Remove();
-  return IsCompletionSet(core) ? absl::OkStatus() : ctx.status();
+  return HasValue(core) ? absl::OkStatus() : ctx.status();
 }
 
 bool TakeCompletion(CompletionCore* core) {

@@ -204,6 +204,7 @@ ContextState* Derive(const Context& parent, int64_t when) {
       new DeadlineState([](ContextState* state) { delete static_cast<DeadlineState*>(state); });
   s->when = when;
   if (when <= runtime::Nanotime()) {
+    if (parent.IsDone()) ContextState::Attach(s, parent);  // takes over its reason
     ContextState::Cancel(s, ContextState::kDeadline, absl::OkStatus());
     return s;
   }

@@ -181,6 +181,7 @@ bool Mutex::TryLock() {
     // As in Lock; pairs with mutex.unlock.
     if (state_.CompareExchange(seen, seen | kLocked, os::kAcquire<"mutex.try">)) return true;
   }
+  MutexProtocol::Poll();  // who tries in a loop gives way
   return false;
 }
 

@@ -118,8 +118,8 @@ struct ScopeState {
 void ScopeState::BeginGrace() {
   Guard guard(lock);
   if (grace_ns == INT64_MAX) return;
-  timed = true;
-  runtime::AddTimer(&grace_timer, sync::WhenAfter(grace_ns), 0, GracePassed, this, 0);
+  // Without a runtime (it has ended, and this scope's goroutines with it) there is no grace to end.
+  timed = runtime::TryAddTimer(&grace_timer, sync::WhenAfter(grace_ns), 0, GracePassed, this, 0);
 }
 
 void ScopeState::GracePassed(void* arg, uintptr_t) {

@@ -43,6 +43,7 @@
 #include "runtime/fatal.h"
 #include "runtime/os/epoll.h"
 #include "runtime/os/signal.h"
+#include "runtime/sched.h"
 #include "sync/context_state.h"
 #include "sync/waiter.h"
 #include "weft/go.h"
@@ -62,6 +63,7 @@ SignalSet Bit(int signal) {
 }
 
 struct Watcher {
+  const uint32_t runtime = runtime::RuntimeSerial();  // whose goroutine it is
   int fd = -1;
   netpoll::Desc* desc = nullptr;
   sync::Waiter* dropper = nullptr;  // [r] under `mutex`
@@ -179,13 +181,21 @@ void Watch(Watcher* w) {
   EndWatcher(w);
 }
 
+// The watcher's runtime has ended, and its goroutine with it: only the event is left.
+void DropDeadWatcher() WEFT_REQUIRES(mutex) {
+  event_fd.Store(-1, os::kSeqCst<"signal.dead">);
+  DrainHandlers();
+  os::CloseDescriptor(watcher->fd);
+  delete std::exchange(watcher, nullptr);
+}
+
 // Step 1.
 void StartWatcher() WEFT_REQUIRES(mutex) {
   watcher = new Watcher;
   watcher->fd = os::OpenEvent();
   if (watcher->fd < 0) runtime::Fatal("SignalContext: no event: errno %d", int64_t{-watcher->fd});
-  // kListener: to be seen by every M, also while the one that waited first computes.
-  const int error = netpoll::Open(watcher->fd, netpoll::Kind::kListener, watcher, &watcher->desc);
+  // kShared: to be seen by every M, also while the one that waited first computes.
+  const int error = netpoll::Open(watcher->fd, netpoll::Kind::kShared, watcher, &watcher->desc);
   if (error != 0) runtime::Fatal("SignalContext: netpoll::Open: errno %d", int64_t{-error});
   // What handlers noted after the last watcher had ended concerns nobody any more.
   pending.Store(0, os::kRelaxed<"signal.fresh">);
@@ -207,6 +217,7 @@ void ComputeGroups() WEFT_REQUIRES(mutex) {
 // Step 2.
 void Register(SignalState* s) {
   MutexLock lock(mutex);
+  if (watcher != nullptr && watcher->runtime != runtime::RuntimeSerial()) DropDeadWatcher();
   if (watcher == nullptr) StartWatcher();
   s->next = states;
   s->round = rounds;
@@ -256,6 +267,7 @@ void GiveBack() {
       defaulted.FetchAnd(~Bit(signal), os::kRelaxed<"signal.restored">);  // for the next Register
     }
     if (states != nullptr || watcher == nullptr) return;
+    if (watcher->runtime != runtime::RuntimeSerial()) return DropDeadWatcher();
     event_fd.Store(-1, os::kSeqCst<"signal.stop">);
     watcher->dropper = &ended;
     netpoll::Evict(watcher->desc);

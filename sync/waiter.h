@@ -26,6 +26,8 @@
 
 #include <cstdint>
 
+#include "runtime/m.h"
+#include "runtime/threadg.h"
 #include "runtime/timer.h"
 #include "weft/internal/atomic.h"
 #include "weft/park.h"
@@ -97,21 +99,32 @@ class CallCount {
   Waiter* drainer_ = nullptr;
 };
 
-// A timer on the stack that wakes a Waiter. Infinite (INT64_MAX): none.
+// A timer on the stack that wakes a Waiter. Infinite (INT64_MAX): none. On a plain thread it is the
+// thread's own, of which there is one at a time.
 class WakeTimer {
  public:
   WakeTimer(Waiter& waiter, Waiter::Reason reason, int64_t when)
-      : waiter_(waiter), reason_(reason), armed_(when != INT64_MAX) {
-    if (armed_) runtime::AddTimer(&timer_, when, 0, Fire, this, 0);
+      : waiter_(waiter), reason_(reason), kind_(KindOf(when)) {
+    if (kind_ == Kind::kInHeap) runtime::AddTimer(&timer_, when, 0, Fire, this, 0);
+    if (kind_ == Kind::kThreads) runtime::SetThreadTimer(when, Fire, this, 0);
   }
   // The waiter can end once this has ended.
   ~WakeTimer() {
-    if (armed_ && !runtime::DeleteTimer(&timer_)) fired_.Wait(WaitReason::kSleep);
+    if (kind_ == Kind::kThreads) runtime::SetThreadTimer(0, nullptr, nullptr, 0);
+    if (kind_ == Kind::kInHeap && !runtime::DeleteTimer(&timer_)) {
+      fired_.Wait(WaitReason::kSleep);
+    }
   }
   WakeTimer(const WakeTimer&) = delete;
   WakeTimer& operator=(const WakeTimer&) = delete;
 
  private:
+  enum class Kind : uint8_t { kNone, kInHeap, kThreads };
+
+  static Kind KindOf(int64_t when) {
+    if (when == INT64_MAX) return Kind::kNone;
+    return runtime::GetM() != nullptr ? Kind::kInHeap : Kind::kThreads;
+  }
   static void Fire(void* arg, uintptr_t) {
     WakeTimer* self = static_cast<WakeTimer*>(arg);
     self->waiter_.Wake(self->reason_);
@@ -120,7 +133,7 @@ class WakeTimer {
 
   Waiter& waiter_;
   Waiter::Reason reason_;
-  bool armed_;
+  Kind kind_;
   runtime::Timer timer_;
   Waiter fired_;
 };

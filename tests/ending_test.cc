@@ -2,12 +2,15 @@
 // counted.
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <array>
 #include <atomic>
+#include <fstream>
 #include <memory>
+#include <optional>
 #include <semaphore>
 #include <string>
 #include <thread>
@@ -20,7 +23,12 @@
 #include "weft/chan.h"
 #include "weft/completion.h"
 #include "weft/file.h"
+#include "weft/mutex.h"
+#include "weft/scope.h"
+#include "weft/select.h"
+#include "weft/signal_context.h"
 #include "weft/time.h"
+#include "weft/waitgroup.h"
 
 namespace weft {
 namespace {
@@ -67,6 +75,121 @@ TEST(Ending, AChannelWithAbandonedWaitersMayBeUsedAfterwards) {
   senders.Close();
   // And in another runtime.
   Main(Procs(2), [&] { EXPECT_EQ(receivers.Receive(), std::nullopt); });
+}
+
+// ---- Timers whose runtime has ended. ----
+
+TEST(Ending, WhatOwnsATimerMayGoAfterwards) {
+  Context deadline;
+  std::optional<CancelContext> cancelled;
+  std::optional<Timer> timer;
+  Main(Procs(2), [&] {
+    deadline = Context::WithTimeout(Context::Background(), absl::Hours(1));
+    cancelled.emplace(Context::WithTimeout(Context::Background(), absl::Hours(1)));
+    timer.emplace(absl::Hours(1));
+  });
+  EXPECT_TRUE(cancelled->Cancel());
+  EXPECT_TRUE(timer->Stop());
+  timer.reset();
+  cancelled.reset();
+  deadline = Context();
+}
+
+TEST(Ending, PlainThreadsSleepToTheirEnd) {
+  Chan<int> nothing;
+  std::counting_semaphore<3> asleep(0);
+  std::vector<std::thread> threads;
+  CancelContext never = Context::WithCancel(Context::Background());
+  Main(Procs(2), [&] {
+    threads.emplace_back([&] {
+      asleep.release();
+      Sleep(absl::Milliseconds(100));
+    });
+    threads.emplace_back([&] {
+      asleep.release();
+      std::optional<int> in;
+      EXPECT_EQ(Select(nothing.OnReceive(&in), After(absl::Milliseconds(100))), 1);
+    });
+    threads.emplace_back([&] {
+      asleep.release();
+      EXPECT_TRUE(Sleep(absl::Milliseconds(100), never).ok());
+    });
+    for (int i = 0; i < 3; i++) Blocking([&] { asleep.acquire(); });
+  });
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Ending, AnAbandonedScopesContextMayBeCancelledAfterwards) {
+  CancelContext ctx = Context::WithCancel(Context::Background());
+  Main(Procs(2), [&] {
+    Go([ctx] {
+      Scope scope(ctx);
+      scope.Go([](const Context&) { Sleep(absl::Hours(1)); });
+      (void)scope.Wait();
+    });
+    testing::AwaitWaiting(WaitReason::kSleep, 1);
+  });
+  EXPECT_TRUE(ctx.Cancel());
+}
+
+// The lock goes past the goroutine that waits for it in vain, to who is left.
+TEST(Ending, AMutexForWhichAnAbandonedGoroutineStandsInLine) {
+  Mutex mutex;
+  std::thread thread;
+  Main(Procs(2), [&] {
+    mutex.Lock();
+    Go([&] { mutex.Lock(); });
+    testing::AwaitWaiting(WaitReason::kMutexLock, 1);
+    thread = std::thread([&] {
+      mutex.Lock();
+      mutex.Unlock();
+    });
+  });
+  mutex.Unlock();
+  thread.join();
+}
+
+// A copy that an abandoned goroutine holds keeps the first runtime's watcher.
+TEST(Ending, ASignalContextWorksInTheNextRuntime) {
+  Main(Procs(2), [] {
+    Go([ctx = SignalContext({SIGUSR1})] { (void)Sleep(absl::Hours(1), ctx); });
+    testing::AwaitWaiting(WaitReason::kSleep, 1);
+  });
+  Main(Procs(2), [] {
+    const Context ctx = SignalContext({SIGUSR2});
+    kill(getpid(), SIGUSR2);
+    EXPECT_TRUE(absl::IsCancelled(Sleep(absl::Minutes(1), ctx)));
+  });
+}
+
+TEST(Ending, ASignalContextMayGoAfterwards) {
+  Context ctx;
+  Main(Procs(2), [&] { ctx = SignalContext({SIGUSR1}); });
+  ctx = Context();
+}
+
+// ---- The runtime's memory. ----
+
+int64_t MappedPages() {
+  std::ifstream file("/proc/self/statm");
+  int64_t pages = 0;
+  file >> pages;
+  return pages;
+}
+
+TEST(Ending, GivesItsMemoryBack) {
+  const auto run = [] {
+    Main(Procs(2), [] {
+      WaitGroup group;
+      for (int i = 0; i < 100; i++) group.Go([] { Yield(); });
+      group.Wait();
+    });
+  };
+  for (int i = 0; i < 10; i++) run();  // what the process keeps for all of them
+  const int64_t before = MappedPages();
+  for (int i = 0; i < 30; i++) run();
+  // A runtime maps 17 MiB and more.
+  EXPECT_LT((MappedPages() - before) * sysconf(_SC_PAGESIZE), int64_t{64} << 20);
 }
 
 TEST(Ending, PlainThreadsMayWakeGoroutinesAllTheTime) {

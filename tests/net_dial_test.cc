@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "tests/fixture.h"
 #include "tests/net_pair.h"
 #include "weft/chan.h"
+#include "weft/go.h"
 #include "weft/net.h"
 #include "weft/time.h"
 #include "weft/waitgroup.h"
@@ -135,6 +137,26 @@ WEFT_TEST(NetDial, SmallWritesAreNotHeldBack) {
   Pair pair = ConnectedPair();
   EXPECT_EQ(NoDelayOf(pair.client), 1);
   EXPECT_EQ(NoDelayOf(pair.server), 1);
+}
+
+// Whoever closes it, and whoever waited for it first.
+WEFT_TEST_POLLERS(NetDial, ClosingAnAdoptedConnectionLeavesItsDuplicatesOpen) {
+  int sockets[2];
+  ASSERT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+  const int duplicate = dup(sockets[0]);
+  absl::StatusOr<Conn> conn = Conn::Adopt(sockets[0]);
+  ASSERT_TRUE(conn.ok()) << conn.status();
+  WaitGroup reader;
+  reader.Go([&] { EXPECT_FALSE(conn->Receive().ok()); });
+  AwaitWaiting(WaitReason::kIoRead, 1);
+  std::thread closer([&] { conn->Close(); });
+  Blocking([&] { closer.join(); });
+  reader.Wait();
+  EXPECT_EQ(send(duplicate, "open", 4, MSG_NOSIGNAL), 4);
+  char buffer[8];
+  EXPECT_EQ(read(sockets[1], buffer, sizeof(buffer)), 4);
+  close(duplicate);
+  close(sockets[1]);
 }
 
 WEFT_TEST_POLLERS(NetDial, AdoptTakesAndReleaseGivesADescriptor) {

@@ -1,6 +1,7 @@
 // Who polls what, and what the others do meanwhile: for tests of the netpoller's duties.
 #pragma once
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -29,12 +30,18 @@ inline constexpr std::chrono::seconds kPatience{30};
 // A connection with weft at one end, and a plain socket at the other.
 struct RawPair {
   RawPair() {
-    int fds[2] = {-1, -1};
-    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-    absl::StatusOr<net::Conn> adopted = net::Conn::Adopt(fds[0]);
-    EXPECT_TRUE(adopted.ok()) << adopted.status();
-    if (adopted.ok()) conn = *std::move(adopted);
-    peer = fds[1];
+    absl::StatusOr<net::Listener> listener = net::Listen("tcp4", "127.0.0.1:0");
+    EXPECT_TRUE(listener.ok()) << listener.status();
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(listener->Addr().port());
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    // Done when it returns: the listener's backlog has it.
+    EXPECT_EQ(connect(peer, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    absl::StatusOr<net::Conn> accepted = listener->Accept();
+    EXPECT_TRUE(accepted.ok()) << accepted.status();
+    if (accepted.ok()) conn = *std::move(accepted);
   }
   ~RawPair() { HangUp(); }
   RawPair(const RawPair&) = delete;

@@ -4,10 +4,8 @@
 #include <unistd.h>
 
 #include <atomic>
-#include <cstring>
 #include <memory>
 #include <semaphore>
-#include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -30,12 +28,6 @@ using weft::Chan;
 using weft::Select;
 using weft::TrySelect;
 using weft::WaitGroup;
-
-#ifdef WEFT_TSAN
-constexpr int kMany = 5000;  // TSan has room for 8,000 fibers
-#else
-constexpr int kMany = 100'000;
-#endif
 
 bool ThreadExists(int tid) {
   return access(("/proc/self/task/" + std::to_string(tid)).c_str(), F_OK) == 0;
@@ -473,100 +465,6 @@ WEFT_TEST(MaxProcs, SeveralCallersWaitForEachOther) {
   stop = true;
   spawners.Wait();
   weft::MaxProcs(procs());
-}
-
-// ---- Goroutines. ----
-
-WEFT_TEST(Go, WorksFromPlainThreads) {
-  std::atomic<int> ran = 0;
-  WaitGroup group;
-  std::vector<std::thread> threads;
-  for (int t = 0; t < 4; t++) {
-    threads.emplace_back([&] {
-      for (int i = 0; i < 500; i++) {
-        group.Go([&] {
-          EXPECT_NE(weft::GoroutineId(), 0u);
-          ran++;
-        });
-      }
-      EXPECT_EQ(weft::GoroutineId(), 0u);
-    });
-  }
-  weft::Blocking([&] {
-    for (std::thread& thread : threads) thread.join();
-  });
-  group.Wait();
-  EXPECT_EQ(ran, 2000);
-}
-
-WEFT_TEST(Go, ManyParkAndAreReleased) {
-  Chan<bool> gate;
-  std::atomic<int> parked = 0;
-  WaitGroup group;
-  for (int i = 0; i < kMany; i++) {
-    group.Go([&] {
-      parked++;
-      EXPECT_EQ(gate.Receive(), std::nullopt);
-    });
-  }
-  while (parked < kMany) weft::Yield();
-  EXPECT_EQ(weft::NumGoroutine(), kMany + 1);
-  gate.Close();
-  group.Wait();
-}
-
-WEFT_TEST(Go, NumbersAreUnique) {
-  Chan<uint64_t> ids(1000);
-  WaitGroup group;
-  for (int i = 0; i < 1000; i++) {
-    group.Go([&] { ASSERT_TRUE(ids.Send(weft::GoroutineId())); });
-  }
-  group.Wait();
-  ids.Close();
-  std::set<uint64_t> seen;
-  for (uint64_t id : ids) EXPECT_TRUE(seen.insert(id).second) << id;
-  EXPECT_EQ(seen.size(), 1000u);
-}
-
-// Touches `bytes` of stack, in frames of 1 KiB and a little.
-[[gnu::noinline]] int UseStack(size_t bytes) {
-  volatile char frame[1024];
-  memset(const_cast<char*>(frame), static_cast<int>(bytes & 0x7f), sizeof(frame));
-  if (bytes <= sizeof(frame)) return frame[5];
-  const int below = UseStack(bytes - sizeof(frame));
-  return below + frame[7];
-}
-
-WEFT_TEST(Go, AGoroutineHasTheStackThatItAskedFor) {
-  WaitGroup group;
-  struct Case {
-    size_t size, use;
-  };
-  for (Case c : {Case{0, 200 << 10}, Case{64 << 10, 40 << 10}, Case{1 << 20, 800 << 10},
-                 Case{32 << 20, 25 << 20}}) {
-    for (int i = 0; i < 3; i++) {
-      group.Add(1);
-      weft::Go(weft::GoOptions{.stack_size = c.size}, [&group, c] {
-        UseStack(c.use);
-        weft::Yield();
-        UseStack(c.use);
-        group.Done();
-      });
-    }
-  }
-  group.Wait();
-}
-
-WEFT_TEST(Go, LargeClosuresAreKeptWhole) {
-  WaitGroup group;
-  struct Large {
-    char bytes[5000];
-  } large;
-  memset(large.bytes, 'x', sizeof(large.bytes));
-  for (int i = 0; i < 100; i++) {
-    group.Go([large] { EXPECT_EQ(std::string(large.bytes, 5000), std::string(5000, 'x')); });
-  }
-  group.Wait();
 }
 
 }  // namespace

@@ -3,7 +3,12 @@
 // A Chan<T> is a counted handle: copies name the same channel; it is freed with its last handle.
 // All members may be called from any goroutine and from any plain thread (which then blocks
 // itself). Values move: T may be move-only, and must be nothrow move constructible, because it
-// moves while the channel is locked. T's move constructor must not use the same channel.
+// moves while the channel is locked. T's move constructor and destructor must not use the same
+// channel. A handle must live until the call on it has returned: goroutines take copies.
+//
+// Elements that memcpy can move (trivially copyable) move under the runtime's own lock, all others
+// under a lock of the channel's, whose holder may lose its turn in their constructors: then
+// "does not wait" and "does not block" still hold for partners and room, but not for that lock.
 //
 // The protocol is that of Go's channels: a sender that finds a receiver waiting gives the value
 // to it directly, waiters are served first come first served, close wakes them all.
@@ -194,7 +199,7 @@ class Chan {
     T& operator*() { return *value_; }
     Iterator& operator++() {
       value_.reset();
-      value_ = chan_->Receive();
+      if (std::optional<T> next = chan_->Receive()) value_.emplace(*std::move(next));
       return *this;
     }
     bool operator!=(const Iterator&) const { return value_.has_value(); }

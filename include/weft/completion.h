@@ -36,6 +36,7 @@ struct CompletionCore {
 void RefCompletion(CompletionCore* core);
 bool UnrefCompletion(CompletionCore* core);  // true: it was the last handle
 bool ClaimCompletion(CompletionCore* core);  // true: the caller fills it, then publishes
+void UnclaimCompletion(CompletionCore* core);
 void PublishCompletion(CompletionCore* core);
 bool IsCompletionSet(const CompletionCore* core);
 absl::Status AwaitCompletion(CompletionCore* core, const Context& ctx);
@@ -115,11 +116,22 @@ class Completion {
 
   template <class... U>
   bool DoSet(U&&... value) {
+    // Who waits may drop the last other handle as soon as it sees the value.
+    const Completion keep(*this);
     if (!internal::ClaimCompletion(block_)) return false;
+    Claim claim{block_};
     new (block_->slot.raw()) Value(std::forward<U>(value)...);
-    internal::PublishCompletion(block_);
+    internal::PublishCompletion(std::exchange(claim.block, nullptr));
     return true;
   }
+
+  // A claim whose value's constructor throws is given up.
+  struct Claim {
+    Block* block;
+    ~Claim() {
+      if (block != nullptr) internal::UnclaimCompletion(block);
+    }
+  };
 
   Block* block_;
 };

@@ -77,7 +77,8 @@ class Context {
   [[nodiscard]] static CancelContext WithDeadline(const Context& parent, absl::Time deadline);
   [[nodiscard]] static CancelContext WithTimeout(const Context& parent, absl::Duration timeout);
 
-  // Whether it is done: one acquire load. Does not block.
+  // Whether it is done: one acquire load. Does not block, and does not give way either: a loop of
+  // nothing but this keeps its P.
   [[gnu::always_inline]] bool IsDone() const {
     // Pairs with context.finish: who sees it done sees the reason.
     return word_ != nullptr && word_->done.Load(os::kAcquire<"context.is_done">) != 0;
@@ -186,11 +187,11 @@ class ContextCallback {
   friend class Context;
   friend struct internal::ContextState;
 
+  Context context_;  // where it is; null when in none, or in Background
   Function function_;
   ContextCallback* next_ = nullptr;  // [context's lock]
   ContextCallback* prev_ = nullptr;  // [context's lock]
   bool queued_ = false;              // [context's lock]
-  Context context_;                  // where it is; null when in none, or in Background
 };
 
 // Makes `ctx` the calling goroutine's own for as long as this object lives; nests. To be

@@ -7,7 +7,7 @@
 // Listener and Conn are counted handles: copies name the same socket, which is closed with the
 // last of them or by Close. Their members may be called by any goroutine and by any plain thread
 // (which then blocks itself) while a runtime runs, which an open socket's handles must not outlive
-// (fatal); a handle object itself is no place for two goroutines to meet: give each its copy.
+// (fatal), nor a plain thread's call that waits; a handle object itself is no place for two goroutines to meet: give each its copy.
 //
 // Blocking calls take a Context last, the goroutine's own by default, and return when it is done.
 //
@@ -114,11 +114,14 @@ class Conn final : public io::Stream {
   Conn() = default;
 
   // Adopt takes ownership of a connected stream socket and makes it non-blocking. On an error
-  // `fd` is as it was and the caller's. kInvalidArgument when it is no stream socket.
+  // `fd` is as it was and the caller's. kInvalidArgument when it is no stream socket. Duplicates of
+  // it stay open when the Conn is closed.
   [[nodiscard]] static absl::StatusOr<Conn> Adopt(int fd);
 
   // Release gives the descriptor (non-blocking) to the caller; every handle is closed by that.
   // kFailedPrecondition while an operation is under way; kCancelled when it is closed already.
+  // The netpoller may hold the file for as long as the thread computes that waited for it last: who
+  // closes the descriptor shuts it down before, if the peer shall see the end at once.
   [[nodiscard]] absl::StatusOr<int> Release();
 
   // See io::Stream for what these have in common.

@@ -39,15 +39,30 @@ class WaitGroup {
   // Go runs `fn()` on a new goroutine and counts it until `fn` has returned and is destroyed.
   template <class F>
   void Go(F&& fn) {
-    Add(1);
-    weft::Go([this, fn = std::optional<std::decay_t<F>>(std::forward<F>(fn))]() mutable {
+    weft::Go([ticket = Ticket(this),
+              fn = std::optional<std::decay_t<F>>(std::forward<F>(fn))]() mutable {
       (*fn)();
       fn.reset();
-      Done();
+      ticket.Take()->Done();
     });
   }
 
  private:
+  // The count of one goroutine that is to run; given back when it cannot be started.
+  class Ticket {
+   public:
+    explicit Ticket(WaitGroup* group) : group_(group) { group_->Add(1); }
+    Ticket(Ticket&& other) noexcept : group_(other.Take()) {}
+    Ticket& operator=(Ticket&&) = delete;
+    ~Ticket() {
+      if (group_ != nullptr) group_->Done();
+    }
+    WaitGroup* Take() { return std::exchange(group_, nullptr); }
+
+   private:
+    WaitGroup* group_;
+  };
+
   friend struct WaitGroupProtocol;  // sync/waitgroup.cc
 
   os::Atomic<int64_t> state_{0};

@@ -176,6 +176,13 @@ int IsStreamSocket(int fd) {
   return type == SOCK_STREAM ? 1 : 0;
 }
 
+bool IsTcpSocket(int fd) {
+  int protocol = 0;
+  socklen_t length = sizeof(protocol);
+  if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &length) < 0) return false;
+  return protocol == IPPROTO_TCP;
+}
+
 int ShutdownWrite(int fd) {
   return OrErrno(shutdown(fd, SHUT_WR));
 }

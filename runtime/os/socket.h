@@ -39,6 +39,7 @@ int RemoteEndpoint(int fd, Endpoint* out);
 enum class SocketOption : uint8_t { kNoDelay, kReuseAddress, kReusePort, kIpv6Only };
 int SetSocketOption(int fd, SocketOption option, bool on);
 int IsStreamSocket(int fd);  // 1 or 0
+bool IsTcpSocket(int fd);
 int ShutdownWrite(int fd);
 int SetNonBlocking(int fd);
 int CloseFd(int fd);
