@@ -13,8 +13,8 @@ struct Desc;
 
 enum class Mode : uint8_t { kRead = 0, kWrite = 1 };
 enum class Kind : uint8_t {
-  kStream,    // may live in a ring of the M that waits first
-  kShared,    // always in the shared set: the kernel lets go of it at once, whoever closes it
+  kStream,  // may live in a ring of the M that waits first
+  kShared,  // always in the shared set: the kernel lets go of it at once, whoever closes it
 };
 enum class Result : uint8_t { kReady, kTimeout, kClosing };
 

@@ -6,8 +6,9 @@
 //
 // Listener and Conn are counted handles: copies name the same socket, which is closed with the
 // last of them or by Close. Their members may be called by any goroutine and by any plain thread
-// (which then blocks itself) while a runtime runs, which an open socket's handles must not outlive
-// (fatal), nor a plain thread's call that waits; a handle object itself is no place for two goroutines to meet: give each its copy.
+// (which then blocks itself) while a runtime runs, which neither an open socket's handles (fatal)
+// nor a plain thread's call that waits must outlive. A handle object itself is no place for two
+// goroutines to meet: give each its copy.
 //
 // Blocking calls take a Context last, the goroutine's own by default, and return when it is done.
 //
