@@ -56,6 +56,8 @@ void ReadDebugFlags(DebugFlags* flags) {
   }
 }
 
+}  // namespace
+
 void BeginExit() {
   Runtime* rt = Rt();
   M* m = GetM();
@@ -78,6 +80,8 @@ void BeginExit() {
   m->p->direct_budget = 0;
   m->locks--;
 }
+
+namespace {
 
 void RunFirst(void* p) {
   MainCall* call = static_cast<MainCall*>(p);

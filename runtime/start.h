@@ -13,6 +13,8 @@ struct LifeHooks {
   void (*stop_threads)();  // ends the netpoller's own threads, when no M is left
   void (*close)();         // ends the poller when nothing runs any more
 };
+// The first goroutine's last call: the Ms shall end.
+void BeginExit();
 void RunRuntime(const RuntimeOptions& options, void (*fn)(void*), void* arg,
                 const LifeHooks& hooks);
 

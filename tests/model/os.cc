@@ -4,6 +4,7 @@
 #include "runtime/os/futex.h"
 #include "runtime/os/memory.h"
 #include "runtime/os/thread.h"
+#include "runtime/os/trap.h"
 #include "tests/model/engine.h"
 
 namespace weft::os {
@@ -43,8 +44,9 @@ bool Membarrier() {
   return true;
 }
 
+// A reading takes a microsecond, so that waits that look at the clock end.
 int64_t Nanotime() {
-  return engine.clock;
+  return engine.clock += 1000;
 }
 
 int64_t UnixNanos() {
@@ -59,6 +61,26 @@ void SleepThread(int64_t ns) {
 void YieldThread() {
   model::GiveWay();
 }
+
+int StartThread(const char* name, size_t, void (*fn)(void*), void* arg) {
+  model::Spawn(name, [fn, arg] { fn(arg); });
+  return 0;
+}
+
+StackBounds ThreadStack() {
+  const uintptr_t lo = reinterpret_cast<uintptr_t>(engine.stack[engine.running->id]);
+  return {lo, lo + model::kStackSize};
+}
+
+// Not known: the runtime's own check for a deadlock does not speak; the explorer's does.
+int CountThreads() {
+  return 0;
+}
+
+void* InstallSignalStack() {
+  return nullptr;
+}
+void RemoveSignalStack(void*) {}
 
 void SpinWait(int) {
   model::SpinPause();

@@ -1,7 +1,6 @@
 // The seam's calls that no harness reaches: a run that does fails.
 #include "runtime/os/clock.h"
 #include "runtime/os/thread.h"
-#include "runtime/os/trap.h"
 #include "runtime/os/unwinder.h"
 #include "runtime/report.h"
 #include "tests/model/model.h"
@@ -16,20 +15,11 @@ namespace {
 
 namespace os {
 
-int StartThread(const char*, size_t, void (*)(void*), void*) {
-  Unexpected("os::StartThread");
-}
 int ThreadId() {
   Unexpected("os::ThreadId");
 }
 int OwnThreads() {
   Unexpected("os::OwnThreads");
-}
-StackBounds ThreadStack() {
-  Unexpected("os::ThreadStack");
-}
-int CountThreads() {
-  Unexpected("os::CountThreads");
 }
 int AffinityCpus() {
   Unexpected("os::AffinityCpus");
@@ -42,12 +32,6 @@ const char* Environment(const char*) {
 }
 void WriteAll(int, const char*, size_t) {
   Unexpected("os::WriteAll");
-}
-void* InstallSignalStack() {
-  Unexpected("os::InstallSignalStack");
-}
-void RemoveSignalStack(void*) {
-  Unexpected("os::RemoveSignalStack");
 }
 const Unwinder* LoadUnwinder() {
   Unexpected("os::LoadUnwinder");

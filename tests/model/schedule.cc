@@ -275,6 +275,17 @@ void ThreadMain() {
   __builtin_unreachable();
 }
 
+namespace {
+void BeginThread(Thread& t, Thread& by) {
+  t.now = by.now;  // a start synchronizes
+  t.now.Clock(t.id) = 1;
+  t.acquired = t.now;
+  by.now.Clock(by.id)++;
+  t.priority = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
+  engine.ready |= 1u << t.id;
+}
+}  // namespace
+
 ThreadBody* NewThread(const char* name) {
   if (engine.threads == kMostThreads) Fail("limit", "more than %d threads", kMostThreads);
   Thread& t = engine.thread[engine.threads];
@@ -290,20 +301,18 @@ ThreadBody* NewThread(const char* name) {
     t.now.vector[i] = t.acquired.vector[i] = t.released.vector[i] = Vector{};
   }
   PrepareThread(&t, ThreadMain);
+  if (engine.started) {
+    BeginThread(t, *engine.running);
+    engine.live++;
+  }
   return &t.body;
 }
 
 void Join() {
   Thread& body = *engine.running;
   for (int i = 1; i < engine.threads; i++) {
-    Thread& t = engine.thread[i];
-    t.now = body.now;  // a start synchronizes
-    t.now.Clock(i) = 1;
-    t.acquired = t.now;
-    t.priority = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
-    engine.ready |= 1u << i;
+    BeginThread(engine.thread[i], body);
   }
-  body.now.Clock(0)++;
   engine.live = engine.threads - 1;
   engine.started = true;
   body.state = State::kJoins;

@@ -1,0 +1,72 @@
+// The whole scheduler: goroutines on one and two Ps. No wakeup is lost, no goroutine runs twice or
+// is resumed before it has parked.
+#include "tests/model/model.h"
+#include "tests/model/world.h"
+#include "weft/chan.h"
+#include "weft/runtime.h"
+
+namespace weft::model {
+namespace {
+
+MODEL(go_one) {
+  Scheduler scheduler(1);
+  os::Plain<int> ran = 0;
+  scheduler.Go([&ran] { ran = 1; });
+  scheduler.Run();
+  Check(ran == 1, "it ran");
+}
+
+// Each waits for the other without a poll, as two that compute: the second must find an M.
+MODEL(go_two_at_once) {
+  Scheduler scheduler(2);
+  os::Atomic<int> here(0);
+  const auto meet = [&here] {
+    here.FetchAdd(1, os::kRelaxed<"test.here">);
+    while (here.Load(os::kRelaxed<"test.here.look">) < 2) SpinPause();
+  };
+  scheduler.Go(meet);
+  scheduler.Go(meet);
+  scheduler.Run();
+}
+
+// Started by a goroutine that computes then.
+MODEL(go_child_at_once) {
+  Scheduler scheduler(2);
+  os::Atomic<int> ran(0);
+  scheduler.Go([&] {
+    scheduler.Go([&ran] { ran.Store(1, os::kRelaxed<"test.ran">); });
+    while (ran.Load(os::kRelaxed<"test.ran.look">) == 0) SpinPause();
+  });
+  scheduler.Run();
+}
+
+MODEL(go_channel) {
+  Scheduler scheduler(2);
+  Chan<int> chan;
+  os::Plain<int> payload = 0;
+  scheduler.Go([&] {
+    payload = 1;
+    Check(chan.Send(5), "open");
+  });
+  scheduler.Go([&] {
+    Check(chan.Receive() == 5, "the value arrives");
+    Check(payload == 1, "what came before the send is seen");
+  });
+  scheduler.Run();
+}
+
+MODEL(go_yield) {
+  Scheduler scheduler(2);
+  os::Atomic<int> flag(0);
+  scheduler.Go([&flag] {
+    while (flag.Load(os::kRelaxed<"test.flag.look">) == 0) {
+      Yield();
+      SpinPause();
+    }
+  });
+  scheduler.Go([&flag] { flag.Store(1, os::kRelaxed<"test.flag">); });
+  scheduler.Run();
+}
+
+}  // namespace
+}  // namespace weft::model
