@@ -120,6 +120,7 @@ int WakeOn(int lane, int count);
 // ---- memory.cc ----
 void ResetMemory();
 // A thread's view at its start, and what its end hands to who waits for it.
+void CopyView(View* into, const View& from);
 void JoinView(View* into, const View& from, int vectors);
 // What the kernel compares a futex with: the newest value. Gives no order.
 uint64_t ReadNewest(Location& location);

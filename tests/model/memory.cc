@@ -152,6 +152,10 @@ inline const Message& Under(int lane, const Message* above) {
 
 }  // namespace
 
+void CopyView(View* into, const View& from) {
+  Copy(into, from);
+}
+
 void JoinView(View* into, const View& from, int vectors) {
   Join(into, from, vectors);
 }

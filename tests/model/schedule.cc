@@ -277,9 +277,9 @@ void ThreadMain() {
 
 namespace {
 void BeginThread(Thread& t, Thread& by) {
-  t.now = by.now;  // a start synchronizes
+  CopyView(&t.now, by.now);  // a start synchronizes
   t.now.Clock(t.id) = 1;
-  t.acquired = t.now;
+  CopyView(&t.acquired, t.now);
   by.now.Clock(by.id)++;
   t.priority = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
   engine.ready |= 1u << t.id;
