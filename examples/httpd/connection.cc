@@ -28,6 +28,7 @@ Connection::Connection(weft::io::Stream& stream, const Router& router, const Tim
 void Connection::Serve() {
   while (!closing_) {
     absl::StatusOr<weft::io::Chunk> input = Receive();
+    AllowWriting();  // responses that fill a batch are written while the input is consumed
     if (!input.ok()) {
       // A client that was told nothing yet has sent nothing yet.
       if (stage_ == Stage::kIdle || !absl::IsDeadlineExceeded(input.status())) return;

@@ -4,14 +4,18 @@ The tests are programs: NAME_test.py FOLDER_WITH_THE_DAEMONS [unittest's argumen
 and the number of Ps come from the environment, as for any user.
 """
 
+import contextlib
+import fcntl
 import os
 import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -90,12 +94,26 @@ class Daemon:
     def connect(self):
         return Peer(self.host, self.port)
 
+    def connect_narrowly(self):
+        """A peer that takes little before it reads: the daemon's writes soon have to wait."""
+        return Peer(self.host, self.port, narrow=True)
+
     def refuses_connections(self):
         try:
             self.connect().close()
         except ConnectionError:  # refused; reset, when the listener closes just then
             return True
         return False
+
+    @contextlib.contextmanager
+    def held_up(self):
+        """It does nothing meanwhile; the kernel takes connections and input for it."""
+        os.kill(self.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def terminate(self, number=signal.SIGTERM):
         """SIGTERM. A second one would end it at once."""
@@ -148,13 +166,35 @@ class Daemon:
 class Peer:
     """A TCP client that says exactly what it is told to. Each call gives up after PATIENCE."""
 
-    def __init__(self, host, port):
-        self.socket = socket.create_connection((host, port), PATIENCE)
+    def __init__(self, host, port, narrow=False):
+        if narrow:
+            self.socket = self._narrow_socket(host, port)
+        else:
+            self.socket = socket.create_connection((host, port), PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
 
+    @staticmethod
+    def _narrow_socket(host, port):
+        """With small segments the other side's send buffer stays small as well."""
+        narrow = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+        narrow.settimeout(PATIENCE)
+        narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)  # the least there is
+        narrow.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 88)  # likewise
+        narrow.connect((host, port))
+        return narrow
+
     def send(self, data):
         self.socket.sendall(data)
+
+    def send_now(self, data):
+        """Returns when the other side's kernel has it."""
+        self.send(data)
+
+        def unsent():
+            return struct.unpack("i", fcntl.ioctl(self.socket, termios.TIOCOUTQ, bytes(4)))[0]
+
+        eventually(lambda: unsent() == 0, lambda: f"{unsent()} bytes are not acknowledged")
 
     def finish(self):
         """No more comes from here."""

@@ -316,6 +316,55 @@ class Slow(Served):
                     peer.send(request("/echo", "POST", body))
 
 
+class FullBatches(unittest.TestCase):
+    """Responses that are written before all requests of one read are answered."""
+
+    # As many as one read brings; their responses are several batches.
+    burst = b"GET /stats HTTP/1.1\nHost:\n\n" * 150
+
+    def test_gives_up_on_who_does_not_read_the_first_responses(self):
+        """A fresh connection's first write had no deadline: it held its goroutine for ever."""
+        with Daemon("httpd", "--idle_timeout", "500ms") as httpd, httpd.connect() as watch:
+            def descriptors():
+                watch.send(request("/stats"))
+                return json.loads(Response(watch).body)["poll_descriptors"]
+
+            before = descriptors()
+            with httpd.held_up():  # its first read finds all of it
+                peer = httpd.connect_narrowly()
+                sent = 2 * self.burst
+                peer.send_now(sent)
+            with peer:
+                daemon.eventually(lambda: descriptors() > before, descriptors)
+                daemon.eventually(lambda: descriptors() == before, descriptors)
+                said = b""
+                try:
+                    while data := peer.socket.recv(65536):
+                        said += data
+                except ConnectionResetError:
+                    pass
+                # Else nothing has waited.
+                self.assertLess(said.count(b"HTTP/1.1 200 OK"), sent.count(b"GET"))
+
+    def test_answers_after_a_pause_that_is_shorter_than_idling_may_be(self):
+        """A write sets a deadline; a body in parts then moves that of idling, but not of writing,
+        of which enough is left; a pause takes that time. The next burst was written too late."""
+        idle = 1.5
+        with Daemon("httpd", "--idle_timeout", f"{idle}s") as httpd, httpd.connect() as peer:
+            begin = time.monotonic()
+            peer.send(request("/"))
+            Response(peer)
+            time.sleep(begin + 0.4 * idle - time.monotonic())
+            peer.send(request("/echo", "POST", b"", "Expect: 100-continue", "Content-Length: 4"))
+            self.assertEqual(Response(peer).status, 100)
+            peer.send(b"body")
+            self.assertEqual(Response(peer).body, b"body")
+            time.sleep(begin + 1.6 * idle - time.monotonic())
+            peer.send(self.burst)
+            for _ in range(self.burst.count(b"GET")):
+                self.assertEqual(Response(peer).status, 200)
+
+
 class LetsGo(unittest.TestCase):
     def test_of_everything_that_clients_leave(self):
         """Goroutines, descriptors and timers are as before."""
