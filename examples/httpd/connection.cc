@@ -89,6 +89,8 @@ void Connection::RefuseRequest(http_status status) {
 
 // The read deadline of a request that has come in part.
 void Connection::FollowStage() {
+  // What is left of a body's patience is no time for idling, be it longer.
+  if (stage_ != Stage::kIdle) read_until_ms_ = 0;
   stage_ = parser_.stage();
   request_ = parser_.begun();
   if (stage_ == Stage::kIdle) return;  // see AllowIdling

@@ -45,6 +45,16 @@ def chunked(*pieces):
     return head + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
 
 
+def send_in_two_parts(peer):
+    """A request whose body has a deadline of its own."""
+    peer.send(request("/echo", "POST", b"", "Expect: 100-continue", "Content-Length: 4"))
+    if Response(peer).status != 100:
+        raise AssertionError("it does not wait for the body")
+    peer.send(b"body")
+    if Response(peer).body != b"body":
+        raise AssertionError("it does not send the body back")
+
+
 class Served(unittest.TestCase):
     """Tests that share one daemon."""
 
@@ -316,6 +326,17 @@ class Slow(Served):
                     peer.send(request("/echo", "POST", body))
 
 
+class Patience(unittest.TestCase):
+    def test_for_idling_is_not_that_for_a_body(self):
+        """A body in parts left its deadline behind, which was taken for more than enough."""
+        flags = "--body_timeout", "30s", "--idle_timeout", "200ms"
+        with Daemon("httpd", *flags) as httpd, httpd.connect() as peer:
+            send_in_two_parts(peer)
+            begin = time.monotonic()
+            self.assertEqual(peer.read_all(), b"")
+            self.assertLess(time.monotonic() - begin, 15)
+
+
 class FullBatches(unittest.TestCase):
     """Responses that are written before all requests of one read are answered."""
 
@@ -355,10 +376,7 @@ class FullBatches(unittest.TestCase):
             peer.send(request("/"))
             Response(peer)
             time.sleep(begin + 0.4 * idle - time.monotonic())
-            peer.send(request("/echo", "POST", b"", "Expect: 100-continue", "Content-Length: 4"))
-            self.assertEqual(Response(peer).status, 100)
-            peer.send(b"body")
-            self.assertEqual(Response(peer).body, b"body")
+            send_in_two_parts(peer)
             time.sleep(begin + 1.6 * idle - time.monotonic())
             peer.send(self.burst)
             for _ in range(self.burst.count(b"GET")):
