@@ -1,5 +1,6 @@
 #include "httpd/connection.h"
 
+#include <cstdint>
 #include <ctime>
 #include <utility>
 
@@ -12,6 +13,12 @@ int64_t CoarseNow_ms() {
   std::timespec now;
   clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
   return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
+}
+
+// When `patience` that begins now has passed: never, where that is beyond counting.
+int64_t After(int64_t now_ms, absl::Duration patience) {
+  const int64_t patience_ms = absl::ToInt64Milliseconds(patience);
+  return patience_ms > INT64_MAX - now_ms ? INT64_MAX : now_ms + patience_ms;
 }
 
 }  // namespace
@@ -95,25 +102,25 @@ void Connection::FollowStage() {
   request_ = parser_.begun();
   if (stage_ == Stage::kIdle) return;  // see AllowIdling
   const absl::Duration patience = stage_ == Stage::kHead ? timeouts_.head : timeouts_.body;
-  read_until_ms_ = CoarseNow_ms() + absl::ToInt64Milliseconds(patience);
+  read_until_ms_ = After(CoarseNow_ms(), patience);
   stream_.SetReadDeadline(absl::Now() + patience);
 }
 
 void Connection::AllowIdling() {
   const int64_t now_ms = CoarseNow_ms();
-  if (read_until_ms_ - now_ms >= absl::ToInt64Milliseconds(timeouts_.idle)) [[likely]]
+  if (read_until_ms_ >= After(now_ms, timeouts_.idle)) [[likely]]
     return;
   const absl::Duration patience = 1.5 * timeouts_.idle;
-  read_until_ms_ = now_ms + absl::ToInt64Milliseconds(patience);
+  read_until_ms_ = After(now_ms, patience);
   stream_.SetReadDeadline(absl::Now() + patience);
 }
 
 void Connection::AllowWriting() {
   const int64_t now_ms = CoarseNow_ms();
-  if (write_until_ms_ - now_ms >= absl::ToInt64Milliseconds(timeouts_.idle)) [[likely]]
+  if (write_until_ms_ >= After(now_ms, timeouts_.idle)) [[likely]]
     return;
   const absl::Duration patience = 1.5 * timeouts_.idle;
-  write_until_ms_ = now_ms + absl::ToInt64Milliseconds(patience);
+  write_until_ms_ = After(now_ms, patience);
   stream_.SetWriteDeadline(absl::Now() + patience);
 }
 

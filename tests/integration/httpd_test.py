@@ -337,6 +337,16 @@ class Patience(unittest.TestCase):
             self.assertLess(time.monotonic() - begin, 15)
 
 
+    def test_may_be_without_end(self):
+        """The end of it was a sum that overflowed, which UBSan's build does not survive."""
+        flags = [word for name in ("head", "body", "idle") for word in (f"--{name}_timeout", "inf")]
+        with Daemon("httpd", *flags) as httpd, httpd.connect() as peer:
+            for _ in range(3):
+                peer.send(request("/"))
+                self.assertEqual(Response(peer).body, HELLO)
+                send_in_two_parts(peer)
+
+
 class FullBatches(unittest.TestCase):
     """Responses that are written before all requests of one read are answered."""
 
