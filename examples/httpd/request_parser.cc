@@ -18,6 +18,10 @@ RequestParser* Self(http_parser* parser) {
   return static_cast<RequestParser*>(parser->data);
 }
 
+bool IsControl(char c) {
+  return c != '\t' && std::iscntrl(static_cast<unsigned char>(c)) != 0;
+}
+
 // The library keeps this one for the whole process.
 const bool kHeadLimitIsSet = [] {
   http_parser_set_max_header_size(kHeadLimit);
@@ -85,11 +89,15 @@ void RequestParser::Kept<N>::Add(std::string_view part) {
     text[length + i] = static_cast<char>(std::tolower(static_cast<unsigned char>(part[i])));
   }
   length += part.size();
+  const size_t last = part.find_last_not_of(" \t");
+  if (last != std::string_view::npos) blanks = 0;
+  blanks += part.size() - (last + 1);  // npos + 1 is 0
 }
 
 template <size_t N>
 bool RequestParser::Kept<N>::Is(std::string_view wanted) const {
-  return length == wanted.size() && length <= N && std::string_view(text, length) == wanted;
+  const size_t size = length - blanks;
+  return size == wanted.size() && size <= N && std::string_view(text, size) == wanted;
 }
 
 void RequestParser::Begin() {
@@ -98,7 +106,8 @@ void RequestParser::Begin() {
   if (request_.body.capacity() > kBodyKept) request_.body.shrink_to_fit();
   stage_ = Stage::kHead;
   begun_++;
-  name_.length = 0;
+  name_.Clear();
+  value_.Clear();
   in_value_ = false;
   fields_ = 0;
   hosts_ = 0;
@@ -123,9 +132,11 @@ int RequestParser::OnUrl(http_parser* parser, const char* at, size_t length) {
 // The field whose value has just ended.
 void RequestParser::EndField() {
   if (name_.Is("host")) hosts_++;
-  if (name_.Is("expect")) (value_.Is("100-continue") ? expects_continue_ : expects_other_) = true;
-  name_.length = 0;
-  value_.length = 0;
+  if (name_.Is("expect") && !value_.Is("")) {  // a list, which may be empty
+    (value_.Is("100-continue") ? expects_continue_ : expects_other_) = true;
+  }
+  name_.Clear();
+  value_.Clear();
   in_value_ = false;
 }
 
@@ -145,8 +156,11 @@ int RequestParser::OnHeaderField(http_parser* parser, const char* at, size_t len
 
 int RequestParser::OnHeaderValue(http_parser* parser, const char* at, size_t length) {
   RequestParser* self = Self(parser);
+  const std::string_view part(at, length);
+  // The library takes any byte for a value's first one, and refuses these further on.
+  if (!part.empty() && IsControl(part.front())) return self->Refuse(HTTP_STATUS_BAD_REQUEST);
   self->in_value_ = true;
-  self->value_.Add({at, length});
+  self->value_.Add(part);
   return 0;
 }
 

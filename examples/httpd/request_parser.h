@@ -5,7 +5,8 @@
 // that may end anywhere, and hands out parts of them. Boost.Beast's parser wants a whole header in
 // one contiguous buffer, so that it must be kept and moved together for slow clients, and costs
 // more to compile than the rest of this program. What http-parser leaves open is decided here:
-// limits, one Host field, no space before a field's colon, no upgrade.
+// limits, one Host field, no space before a field's colon, no control
+// character at a value's beginning, no upgrade.
 //
 // Limits and what they are refused with: request target 8 KiB (414), request line and fields
 // 32 KiB or 100 fields (431), body 1 MiB (413); everything malformed: 400, a version that is not
@@ -69,12 +70,14 @@ class RequestParser {
   static int OnMessageComplete(http_parser* parser);
   static const http_parser_settings kCallbacks;
 
-  // A field's name or value as far as it matters, in lower case.
+  // A field's name or value as far as it matters, in lower case and without blanks at the end.
   template <size_t N>
   struct Kept {
     char text[N];
-    size_t length = 0;  // of all that was seen; beyond N: no match
+    size_t length = 0;  // of all that was seen; without blanks beyond N: no match
+    size_t blanks = 0;  // that it ends in
 
+    void Clear() { length = blanks = 0; }
     void Add(std::string_view part);
     bool Is(std::string_view wanted) const;
   };

@@ -186,6 +186,25 @@ class Raw(Served):
             peer.send(b"body")
             self.assertEqual(Response(peer).body, b"body")
 
+    def test_takes_blanks_around_an_expectation(self):
+        expect = b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n%s\r\n\r\n"
+        for field in b"Expect: 100-continue ", b"Expect:\t 100-Continue\t \t", b"Expect:100-continue":
+            for size in 1, 1000:
+                with self.subTest(field=field, size=size), self.httpd.connect() as peer:
+                    text = expect % field
+                    for at in range(0, len(text), size):
+                        peer.send(text[at:at + size])
+                    self.assertEqual(Response(peer).status, 100)
+                    peer.send(b"body")
+                    self.assertEqual(Response(peer).body, b"body")
+        for field in b"Expect: ", b"Expect:", b"Expect: \t ":  # nothing
+            with self.subTest(field), self.httpd.connect() as peer:
+                peer.send(expect % field + b"body")
+                self.assertEqual(Response(peer).body, b"body")
+        for field in b"Expect: 100- continue", b"Expect: 100-continue x", b"Expect: 100-continu":
+            with self.subTest(field):
+                self.check_refused(expect % field, 417)
+
     def test_says_nothing_to_who_does_not_wait(self):
         with self.httpd.connect() as peer:
             peer.send(request("/echo", "POST", b"body", "Expect: 100-continue"))
@@ -229,6 +248,9 @@ class Raw(Served):
                 b"GET / HTTP/1.1\r\n" + host + b"Bad Name: x\r\n\r\n",
                 b"GET / HTTP/1.1\r\n" + host + b"No colon\r\n\r\n",
                 b"GET / HTTP/1.1\r\n" + host + b"A: b\x00c\r\n\r\n",
+                b"GET / HTTP/1.1\r\n" + host + b"A: \x00\r\n\r\n",
+                b"GET / HTTP/1.1\r\n" + host + b"Connection: \x00close\r\n\r\n",
+                b"GET / HTTP/1.1\r\n" + host + b"A:\x7fb\r\n\r\n",
                 b"POST /echo HTTP/1.1\r\n" + host + b"Content-Length: x\r\n\r\n",
                 b"POST /echo HTTP/1.1\r\n" + host + b"Content-Length: -1\r\n\r\n",
                 b"POST /echo HTTP/1.1\r\n" + host + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n",
