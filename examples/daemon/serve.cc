@@ -15,6 +15,8 @@ namespace {
 
 // Chosen: long for what is under way on the network, nothing for who waits for the end.
 constexpr absl::Duration kLastRequests = absl::Milliseconds(20);
+// Chosen: several times what a full backlog (4096) takes that is served meanwhile, on one P.
+constexpr absl::Duration kLastConnections = absl::Seconds(1);
 // Chosen: a client that reads its reply does so within that; the goroutine is cheap.
 constexpr absl::Duration kLinger = absl::Seconds(2);
 
@@ -32,6 +34,20 @@ void Announce(const Service& service, const weft::net::Listener& listener) {
   std::fflush(stdout);
 }
 
+// Serves the backlog: its clients may have sent their requests before the signal, and would be
+// reset with the listener. Clients that go on connecting are served for kLastConnections.
+void AcceptLast(weft::net::Listener& listener,
+                const std::function<void(weft::net::Conn conn)>& serve) {
+  const absl::Time end = absl::Now() + kLastConnections;
+  while (absl::Now() < end) {
+    const weft::CancelContext under_way =
+        weft::Context::WithTimeout(weft::Context::Background(), kLastRequests);
+    absl::StatusOr<weft::net::Conn> conn = listener.Accept(under_way);
+    if (!conn.ok()) return;
+    serve(*std::move(conn));
+  }
+}
+
 }  // namespace
 
 absl::Status Serve(const Service& service) {
@@ -43,15 +59,20 @@ absl::Status Serve(const Service& service) {
   weft::Scope scope(signals, weft::Scope::kIndependent);
   const Ending ending{scope.context(), scope.grace_context()};
   if (service.background) scope.Go([&service, &ending] { service.background(ending.stop); });
+  const auto serve = [&](weft::net::Conn accepted) {
+    scope.Go([conn = std::move(accepted), &service, &ending]() mutable {
+      service.handle(conn, ending);
+    });
+  };
   for (;;) {
     absl::StatusOr<weft::net::Conn> conn = listener->Accept(ending.stop);
     if (!conn.ok()) {
+      if (ending.stop.IsDone()) AcceptLast(*listener, serve);
       listener->Close();
       const absl::Status status = scope.Wait(conn.status());
       return weft::SignalOf(status) != 0 ? absl::OkStatus() : status;
     }
-    scope.Go(
-        [conn = *std::move(conn), &service, &ending]() mutable { service.handle(conn, ending); });
+    serve(*std::move(conn));
   }
 }
 

@@ -1,8 +1,9 @@
 // Serve: a TCP daemon from its first connection to its clean end.
 //
 // It listens, says so in one line on stdout, and gives each connection to a goroutine of its own.
-// The first SIGTERM or SIGINT ends it: it stops listening, handlers finish what is in flight (for
-// up to 10 s), and it returns. A second signal ends the process at once.
+// The first SIGTERM or SIGINT ends it: it takes the connections that wait to be accepted (for 1 s
+// at most) and stops listening, handlers finish what is in flight (for up to 10 s), and it returns.
+// A second signal ends the process at once.
 #pragma once
 
 #include <cstdint>

@@ -476,6 +476,35 @@ class Ends(unittest.TestCase):
                 self.assertEqual(peer.read_all(), b"")
                 peer.close()
 
+    def test_sigterm_serves_who_waits_to_be_accepted(self):
+        """Requests were sent, then came the signal, and the backlog was reset by the close."""
+        count = 900  # fits into the usual limit of descriptors
+        with Daemon("httpd") as httpd:
+            with httpd.held_up():
+                peers = [httpd.connect() for _ in range(count)]
+                for peer in peers:
+                    peer.send_now(request("/"))
+                httpd.terminate()
+            for peer in peers:
+                answer = Response(peer)
+                self.assertEqual(answer.body, HELLO)
+                peer.close()
+
+    def test_sigterm_is_not_put_off_by_who_goes_on_connecting(self):
+        with Daemon("httpd") as httpd:
+            def connect():
+                while not httpd.refuses_connections():
+                    time.sleep(0.002)  # so that ports last for as long as it would be put off
+
+            flood = [threading.Thread(target=connect) for _ in range(4)]
+            for thread in flood:
+                thread.start()
+            begin = time.monotonic()
+            httpd.end()
+            self.assertLess(time.monotonic() - begin, 8)
+            for thread in flood:
+                thread.join()
+
     def test_sigterm_waits_for_nobody_longer_than_10_seconds(self):
         with Daemon("httpd", "--head_timeout", "100s") as httpd:
             with self.begin(httpd, b"GET /"):
