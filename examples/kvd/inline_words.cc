@@ -6,8 +6,14 @@ namespace kvd {
 
 namespace {
 
+// Between words, and behind a closing quote.
 bool IsSpace(char c) {
-  return c == ' ' || (c >= '\t' && c <= '\r') || c == '\0';
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
+
+// In Redis '\v' and '\f' are spaces, but end no word.
+bool EndsWord(char c) {
+  return IsSpace(c) && c != '\v' && c != '\f';
 }
 
 char Unescape(char c) {
@@ -64,18 +70,19 @@ bool TakeQuoted(char quote, std::string_view* line, std::string* text) {
 }  // namespace
 
 bool SplitWords(std::string_view line, std::string* text, std::vector<size_t>* sizes) {
+  line = line.substr(0, line.find('\0'));
   for (;;) {
     while (!line.empty() && IsSpace(line.front())) line.remove_prefix(1);
     if (line.empty()) return true;
     const size_t begin = text->size();
-    while (!line.empty() && !IsSpace(line.front())) {
+    while (!line.empty() && !EndsWord(line.front())) {
       const char c = line.front();
       line.remove_prefix(1);
-      if (c != '"' && c != '\'') {
-        *text += c;
-      } else if (!TakeQuoted(c, &line, text)) {
-        return false;
+      if (c == '"' || c == '\'') {
+        if (!TakeQuoted(c, &line, text)) return false;
+        break;  // a closing quote ends the word
       }
+      *text += c;
     }
     sizes->push_back(text->size() - begin);
   }

@@ -162,6 +162,15 @@ class Differential(unittest.TestCase):
             ours, theirs = self.both(b"\r\n" + line.encode())
             self.assertEqual(ours, theirs, f"SEED={self.seed}, inline: {line!r}")
 
+    def test_inline_spaces(self):
+        """Some end a word, some only stand between words or behind a quote."""
+        for space in " ", "\t", "\r", "\v", "\f":
+            for line in ("{0}ECHO{0}a", "{0}ECHO a{0}b", "ECHO{0} a", "ECHO {0}a{0}", 'ECHO "a"{0}',
+                         'ECHO{0}"a"', "ECHO 'a'{0}'b'", 'MGET "a"{0}"b"', 'ECHO a{0}"b"',
+                         'ECHO "a{0}b"', "{0}PING{0}"):
+                ours, theirs = self.both(line.format(space).encode() + b"\r\n")
+                self.assertEqual(ours, theirs, repr(line.format(space)))
+
     def test_malformed(self):
         for data in [
                 b"*x\r\n", b"*1\r\nPING\r\n", b"*1\r\n$-1\r\n", b"*1\r\n$x\r\nPING\r\n", b"*1\r\n\r\n",

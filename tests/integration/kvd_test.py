@@ -93,6 +93,13 @@ class Protocol(Served):
             for reply in replies:
                 self.assertEqual(resp.read_reply(self.peer), reply)
 
+    def test_takes_a_nul_for_the_end_of_a_line(self):
+        """Where Redis waits for another line end, for ever."""
+        for line in b"ECHO a\x00b", b"ECHO a \x00 b", b'ECHO "a"\x00"', b"ECHO a\x00":
+            self.peer.send(line + b"\r\n")
+            self.assertEqual(resp.read_reply(self.peer), b"a", line)
+        self.check_refused(b'ECHO "a\x00b"\r\n', "unbalanced quotes in request")
+
     def test_keeps_values_of_any_size(self):
         for size in 0, 1, 4095, 4096, 16_000, 65_536, 1_000_000, 20_000_000:
             value = random.Random(size).randbytes(size)
