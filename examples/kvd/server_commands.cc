@@ -2,8 +2,11 @@
 #include <fnmatch.h>
 #include <unistd.h>
 
+#include <cctype>
 #include <optional>
-#include <utility>
+#include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -59,26 +62,75 @@ void DescribeSome(Call& call) {
 
 // ---- CONFIG ----
 
+struct Setting {
+  const char* name;  // in lower case
+  const char* value;
+};
+
 // What tools ask for before they begin; none can be set.
-constexpr std::pair<const char*, const char*> kConfig[] = {
+constexpr Setting kSettings[] = {
     {"appendonly", "no"}, {"databases", "1"},
     {"maxmemory", "0"},   {"proto-max-bulk-len", "536870912"},
     {"save", ""},         {"timeout", "0"},
 };
 
-void GetConfig(Call& call) {
-  std::vector<std::string_view> found;
-  for (const auto& [name, value] : kConfig) {
-    for (std::string_view pattern : call.args.subspan(2)) {
-      std::string lower(pattern);
-      for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-      if (fnmatch(lower.c_str(), name, 0) != 0) continue;
-      found.insert(found.end(), {name, value});
-      break;
+const Setting* FindSetting(std::string_view name) {
+  for (const Setting& setting : kSettings) {
+    if (IsWord(name, setting.name)) return &setting;
+  }
+  return nullptr;
+}
+
+// A setting under the name that it is answered by: as Redis, the one that it was asked for by, or
+// its own where that was a pattern.
+struct Answer {
+  std::string_view name;
+  const Setting* setting;
+};
+
+// Each once, in the order asked for. (Redis's order is that of a hash table.)
+std::vector<Answer> FindSettings(std::span<const std::string_view> patterns) {
+  std::vector<Answer> found;
+  const auto add = [&found](std::string_view name, const Setting* setting) {
+    for (const Answer& answer : found) {
+      if (answer.setting == setting) return;
+    }
+    found.push_back({name, setting});
+  };
+  for (std::string_view pattern : patterns) {
+    if (pattern.find_first_of("[*?") == std::string_view::npos) {
+      if (const Setting* setting = FindSetting(pattern)) add(pattern, setting);
+      continue;
+    }
+    std::string lower(pattern);
+    for (char& c : lower) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+    for (const Setting& setting : kSettings) {
+      if (fnmatch(lower.c_str(), setting.name, 0) == 0) add(setting.name, &setting);
     }
   }
-  call.reply.Array(found.size());
-  for (std::string_view text : found) call.reply.Bulk(text);
+  return found;
+}
+
+void GetConfig(Call& call) {
+  const std::vector<Answer> found = FindSettings(call.args.subspan(2));
+  call.reply.Array(2 * found.size());
+  for (const Answer& answer : found) {
+    call.reply.Bulk(answer.name);
+    call.reply.Bulk(answer.setting->value);
+  }
+}
+
+// Refuses, in Redis's words for what cannot be set and for what there is not.
+void SetConfig(Call& call) {
+  if (call.args.size() < 4) return call.reply.Error(WrongArity("config|set"));
+  if (call.args.size() % 2 != 0) return call.reply.Error(kSyntaxError);
+  const std::string name(call.args[2]);
+  if (FindSetting(name) == nullptr) {
+    return call.reply.Error("ERR Unknown option or number of arguments for CONFIG SET - '" + name +
+                            "'");
+  }
+  call.reply.Error("ERR CONFIG SET failed (possibly related to argument '" + name +
+                   "') - can't set immutable config");
 }
 
 // ---- INFO ----
@@ -152,6 +204,7 @@ void DescribeCommands(Call& call) {
 }
 
 void Config(Call& call) {
+  if (IsWord(call.args[1], "set")) return SetConfig(call);
   if (!IsWord(call.args[1], "get")) return call.reply.Error(UnknownSubcommand(call, "config"));
   if (call.args.size() == 2) return call.reply.Error(WrongArity("config|get"));
   GetConfig(call);

@@ -171,6 +171,21 @@ class Differential(unittest.TestCase):
                 ours, theirs = self.both(line.format(space).encode() + b"\r\n")
                 self.assertEqual(ours, theirs, repr(line.format(space)))
 
+    def test_config_get(self):
+        """Names come back as they were asked for; Redis gives them in no certain order."""
+        for words in ["SAVE"], ["Save", "save"], ["sav?"], ["[S]ave", "SAVE"], ["SAVE", "sav*"], \
+                ["Timeout", "maxmemory", "none"], ["databases", "SAVE", "maxmemory"], ["none"], [""]:
+            ours, theirs = self.both(resp.command("CONFIG", "GET", *words))
+            self.assertEqual(sorted(zip(ours[::2], ours[1::2])),
+                             sorted(zip(theirs[::2], theirs[1::2])), words)
+
+    def test_config_set(self):
+        """Where Redis refuses as well."""
+        for words in [], ["a"], ["a", "b"], ["Databases", "2"], ["databases", "2", "a"], \
+                ["a", "b", "databases", "2"], ["databases", "2", "a", "b"], ["a\r\nb", "1"]:
+            ours, theirs = self.both(resp.command("CONFIG", "SET", *words))
+            self.assertEqual(ours, theirs, words)
+
     def test_malformed(self):
         for data in [
                 b"*x\r\n", b"*1\r\nPING\r\n", b"*1\r\n$-1\r\n", b"*1\r\n$x\r\nPING\r\n", b"*1\r\n\r\n",

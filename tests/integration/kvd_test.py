@@ -145,6 +145,17 @@ class Protocol(Served):
         self.peer.send(resp.command("QUIT") + resp.command("PING"))
         self.assertEqual(self.peer.read_all(), b"+OK\r\n")
 
+    def test_tells_its_settings_in_the_order_asked_for(self):
+        self.assertEqual(self.ask("CONFIG", "GET", "timeout", "MaxMemory", "time*", "databases"),
+                         [b"timeout", b"0", b"MaxMemory", b"0", b"databases", b"1"])
+
+    def test_lets_no_setting_be_changed(self):
+        for words in ["save", ""], ["timeout", "1", "save", ""]:
+            answer = self.ask("CONFIG", "SET", *words)
+            self.assertEqual(answer, resp.Error(
+                f"ERR CONFIG SET failed (possibly related to argument '{words[0]}') - "
+                "can't set immutable config"))
+
     def test_describes_its_commands(self):
         commands = self.ask("COMMAND")
         self.assertEqual(len(commands), self.ask("COMMAND", "COUNT"))
