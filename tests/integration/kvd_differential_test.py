@@ -88,10 +88,12 @@ def generate(rng):
     command = rng.choice(good)
     if rng.random() < 0.02:
         command = rng.choice([["FLUSHALL"], ["FLUSHALL", "ASYNC"], ["FLUSHALL", "junk"]])
-    if rng.random() < 0.08:  # too few or too many arguments, or no such command
+    # Too few or too many arguments, or no such command. No NUL in a command's name: Redis compares
+    # names as C strings when their hashes, which are seeded, fall into one bucket.
+    if rng.random() < 0.08:
         command = rng.choice([command[:-1] or ["GET"], [*command, "more"],
                               ["NOSUCH", *command[1:]], ["x" * 200, "y" * 200, "z"],
-                              ["GET\x00", "a"], ["g et"], ["GETT"], ["CONFIG"], ["CONFIG", "GET"],
+                              ["g et"], ["GETT"], ["CONFIG"], ["CONFIG", "GET"],
                               ["CONFIG", "nonsense"], ["COMMAND", "nonsense"], ["COMMAND", "COUNT", "x"]])
     return [any_case(rng, command[0]), *command[1:]]
 
