@@ -5,7 +5,6 @@
 #include <string_view>
 
 #include "arch/unwind.h"
-#include "runtime/os/memory.h"
 #include "runtime/os/thread.h"
 #include "runtime/os/trap.h"
 #include "runtime/print.h"
@@ -89,12 +88,7 @@ bool OnFault(const os::Fault& fault) {
   if (m == nullptr || Rt() == nullptr) return false;
   G* g = m->curg;
   if (g == &m->g0 || g->stack.hi == 0) return false;
-  // The guard page, or below it where a large frame skipped it.
-  if (fault.address >= g->stack.lo + os::PageSize() ||
-      fault.address + StackClassBytes(g->stack_class) < g->stack.lo ||
-      !Rt()->stacks.IsArenaAddress(fault.address)) {
-    return false;
-  }
+  if (!Rt()->stacks.IsOverflow(g->stack, fault.address)) return false;
   FatalFault(
       fault.context,
       "stack overflow in goroutine %u: %u bytes at %x (GoOptions::stack_size sets the limit)",

@@ -1,7 +1,13 @@
 // The arena. Address space is reserved without access (it costs nothing, not even under
 // mlockall or overcommit accounting), opened in groups, cut into equal stacks, each with a guard
 // page at its low end. A stack is 4 KiB of memory once a goroutine has run a little on it.
+//
+// Below the lowest stack of an arena lies an apron that is never opened: a frame that steps over
+// that stack's guard must not land in whatever the kernel mapped there. The first goroutine's stack
+// is always the lowest of an arena.
 #include "runtime/stack.h"
+
+#include <algorithm>
 
 #include "runtime/fatal.h"
 #include "runtime/os/memory.h"
@@ -16,6 +22,12 @@ constexpr size_t kArenaBytes = size_t{16} << 30;
 constexpr size_t kGroupBytes = size_t{16} << 20;
 // Free stacks whose pages are kept: 4096 of 4 KiB or a little more (chosen: a burst's worth).
 constexpr int32_t kKeepPages = 4096;
+
+// The apron, and how far below a stack a fault is taken for its overflow: a stack's length, as no
+// frame that ever returned is larger; at least 1 MiB (chosen), for buffers made for larger stacks.
+constexpr size_t Reach(size_t stack_bytes) {
+  return std::max(stack_bytes, size_t{1} << 20);
+}
 }  // namespace
 
 int StackClassOf(size_t bytes) {
@@ -30,11 +42,12 @@ StackPool::Arena* StackPool::NewArena(int size_class) {
   if (n == kMaxArenas) return nullptr;
   size_t stack = StackClassBytes(size_class);
   for (size_t bytes = kArenaBytes; bytes >= stack; bytes /= 2) {
-    void* start = os::ReserveAddressSpace(bytes);
+    void* start = os::ReserveAddressSpace(Reach(stack) + bytes);
     if (start == nullptr) continue;
     Arena& arena = arenas_[n];
-    arena.start = arena.opened = arena.next = reinterpret_cast<uintptr_t>(start);
-    arena.end = arena.start + bytes;
+    arena.start = reinterpret_cast<uintptr_t>(start);
+    arena.opened = arena.next = arena.start + Reach(stack);
+    arena.end = arena.next + bytes;
     // Pairs with IsArenaAddress.
     arena_count_.Store(n + 1, os::kRelease<"stack.arenas.publish">);
     return &arena;
@@ -134,6 +147,11 @@ bool StackPool::IsArenaAddress(uintptr_t address) const {
     if (address >= arenas_[i].start && address < arenas_[i].end) return true;
   }
   return false;
+}
+
+bool StackPool::IsOverflow(Stack stack, uintptr_t address) const {
+  return address < stack.lo + os::PageSize() && address + Reach(stack.hi - stack.lo) >= stack.lo &&
+         IsArenaAddress(address);
 }
 
 void StackPool::UnmapUnopened() {

@@ -52,8 +52,11 @@ class StackPool {
   void Refill(StackCache* cache, int size_class);
   void Drain(StackCache* cache, int size_class, int keep);
 
-  // Which stack's guard page `address` lies in, if one of ours.
+  // Whether `address` lies in an arena, its apron counted.
   bool IsArenaAddress(uintptr_t address) const;
+  // Whether a fault at `address` of code that ran on `stack` is that stack's overflow: it hit the
+  // guard, or something below where a large frame stepped over it.
+  bool IsOverflow(Stack stack, uintptr_t address) const;
 
   // Handed out: in use or in the Ps' caches.
   size_t bytes_out() const { return out_.Load(os::kRelaxed<"stack.out.read">); }
@@ -65,9 +68,9 @@ class StackPool {
  private:
   // A stretch of address space that stacks of one class are cut from.
   struct Arena {
-    uintptr_t start = 0, end = 0;
-    uintptr_t opened = 0;  // accessible below
-    uintptr_t next = 0;    // cut below
+    uintptr_t start = 0, end = 0;  // the apron first
+    uintptr_t opened = 0;          // accessible below
+    uintptr_t next = 0;            // cut below
   };
   // A free stack's header, at its highest bytes.
   struct Free_ {

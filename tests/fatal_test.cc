@@ -62,6 +62,10 @@ volatile int deepest = 1 << 30;
   memset(const_cast<char*>(frame), depth, sizeof(frame));
   return RecursesHere(depth + 1) + frame[3];
 }
+// What a frame of `bytes` at the end of the stack does, of which only the low end is written.
+[[gnu::noinline]] void StepsOverTheGuard(size_t bytes) {
+  *reinterpret_cast<volatile char*>(weft::Current()->stack.lo - bytes) = 1;
+}
 
 }  // namespace fatal_test
 
@@ -257,6 +261,15 @@ TEST(Fatal, AStackOverflowNamesTheGoroutineAndItsTrace) {
         fatal_test::ParksHere();
       },
       "stack overflow in goroutine [0-9]+: 65536 bytes");
+}
+
+// The first goroutine's stack is the lowest of its arena: below its guard there is no other stack.
+TEST(Fatal, AStackOverflowOfTheFirstGoroutineIsNamedWhateverItsFrame) {
+  const auto named = ContainsRegex("stack overflow in goroutine 1: 8388608 bytes");
+  EXPECT_FATAL([] { fatal_test::RecursesHere(0); }, named);
+  for (size_t bytes : {size_t{1}, size_t{40'000}, size_t{3'000'000}}) {
+    EXPECT_FATAL([=] { fatal_test::StepsOverTheGuard(bytes); }, named);
+  }
 }
 
 #ifndef WEFT_ASAN

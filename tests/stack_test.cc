@@ -87,6 +87,26 @@ TEST(StackPool, KnowsItsOwnAddresses) {
   EXPECT_FALSE(pool.IsArenaAddress(reinterpret_cast<uintptr_t>(&here)));
 }
 
+TEST(StackPool, TheLowestStackHasAnApronBelow) {
+  Pool pool;
+  for (int size_class : {0, 4, kStackClasses - 1}) {
+    const Stack stack = pool.Allocate(size_class);
+    const size_t apron = std::max(stack.hi - stack.lo, size_t{1} << 20);
+    EXPECT_TRUE(pool.IsOverflow(stack, stack.lo - 1));
+    EXPECT_TRUE(pool.IsOverflow(stack, stack.lo - apron));
+    EXPECT_FALSE(pool.IsOverflow(stack, stack.lo - apron - 1));
+    EXPECT_FALSE(pool.IsOverflow(stack, stack.hi - 1));
+  }
+}
+
+TEST(StackDeath, TheApronFaults) {
+  EXPECT_EXIT(WithoutCore([] {
+                StackPool pool;
+                *At(pool.Allocate(0).lo - 40'000) = 1;
+              }),
+              ::testing::KilledBySignal(SIGSEGV), "");
+}
+
 void TouchGuard(int size_class, bool reused, size_t offset) {
   StackPool pool;
   Stack stack = pool.Allocate(size_class);
