@@ -1,6 +1,10 @@
 // The arena. Address space is reserved without access (it costs nothing, not even under
 // mlockall or overcommit accounting), opened in groups, cut into equal stacks, each with a guard
-// page at its low end. A stack is 4 KiB of memory once a goroutine has run a little on it.
+// below it. A stack is 4 KiB of memory once a goroutine has run a little on it.
+//
+// The guard is there for frames: one that is larger than it steps over it into a neighbour's live
+// frames, and nobody learns of it. So stacks on which C libraries may be called have 64 KiB, which
+// takes the path and line buffers that those have; it lies outside of the size that was asked for.
 //
 // Below the lowest stack of an arena lies an apron that is never opened: a frame that steps over
 // that stack's guard must not land in whatever the kernel mapped there. The first goroutine's stack
@@ -16,12 +20,18 @@
 namespace weft::runtime {
 
 namespace {
-// 16 GiB: 65,536 default stacks; halved while the kernel refuses (RLIMIT_AS, overcommit 2).
+// 16 GiB: 52,428 default stacks; halved while the kernel refuses (RLIMIT_AS, overcommit 2).
 constexpr size_t kArenaBytes = size_t{16} << 30;
-// Opened at once: 64 default stacks, so that opening is 1/64 system call each.
+// Opened at once: 51 default stacks, so that opening is 1/51 system call each.
 constexpr size_t kGroupBytes = size_t{16} << 20;
 // Free stacks whose pages are kept: 4096 of 4 KiB or a little more (chosen: a burst's worth).
 constexpr int32_t kKeepPages = 4096;
+
+// 64 KiB: what the largest buffers on C libraries' stacks take. Chosen against 4 KiB by measuring:
+// the kernel installs 1 or 16 pages of guard in 0.5 to 0.9 us alike. Smaller stacks are asked for
+// where there are many of them, and would be mostly guard.
+constexpr size_t kFullGuard = size_t{64} << 10;
+constexpr size_t kSmallestWithFullGuard = size_t{128} << 10;
 
 // The apron, and how far below a stack a fault is taken for its overflow: a stack's length, as no
 // frame that ever returned is larger; at least 1 MiB (chosen), for buffers made for larger stacks.
@@ -36,17 +46,23 @@ int StackClassOf(size_t bytes) {
   return size_class;
 }
 
+size_t StackGuardBytes(int size_class) {
+  const size_t page = os::PageSize();
+  return StackClassBytes(size_class) < kSmallestWithFullGuard ? page : std::max(page, kFullGuard);
+}
+
 StackPool::Arena* StackPool::NewArena(int size_class) {
   // Acquire is not needed: arenas are added under the lock only.
   int32_t n = arena_count_.Load(os::kRelaxed<"stack.arenas.own">);
   if (n == kMaxArenas) return nullptr;
-  size_t stack = StackClassBytes(size_class);
-  for (size_t bytes = kArenaBytes; bytes >= stack; bytes /= 2) {
-    void* start = os::ReserveAddressSpace(Reach(stack) + bytes);
+  const size_t apron = Reach(StackClassBytes(size_class));
+  const size_t least = StackGuardBytes(size_class) + StackClassBytes(size_class);
+  for (size_t bytes = kArenaBytes; bytes >= least; bytes /= 2) {
+    void* start = os::ReserveAddressSpace(apron + bytes);
     if (start == nullptr) continue;
     Arena& arena = arenas_[n];
     arena.start = reinterpret_cast<uintptr_t>(start);
-    arena.opened = arena.next = arena.start + Reach(stack);
+    arena.opened = arena.next = arena.start + apron;
     arena.end = arena.next + bytes;
     // Pairs with IsArenaAddress.
     arena_count_.Store(n + 1, os::kRelease<"stack.arenas.publish">);
@@ -56,7 +72,8 @@ StackPool::Arena* StackPool::NewArena(int size_class) {
 }
 
 Stack StackPool::Cut(int size_class) {
-  size_t bytes = StackClassBytes(size_class);
+  const size_t guard = StackGuardBytes(size_class);
+  const size_t bytes = guard + StackClassBytes(size_class);
   Arena* arena = current_[size_class];
   if (arena == nullptr || arena->next + bytes > arena->end) {
     arena = current_[size_class] = NewArena(size_class);
@@ -64,7 +81,7 @@ Stack StackPool::Cut(int size_class) {
       Fatal(
           "no address space for a goroutine's stack of %u bytes (RLIMIT_AS? "
           "vm.overcommit_memory=2?); %u bytes of stacks are in use",
-          static_cast<uint64_t>(bytes), static_cast<uint64_t>(bytes_out()));
+          static_cast<uint64_t>(StackClassBytes(size_class)), static_cast<uint64_t>(bytes_out()));
     }
   }
   if (arena->next + bytes > arena->opened) {
@@ -79,15 +96,15 @@ Stack StackPool::Cut(int size_class) {
     }
     arena->opened += group;
   }
-  Stack stack = {arena->next, arena->next + bytes};
-  int error = os::InstallGuard(reinterpret_cast<void*>(stack.lo));
+  int error = os::InstallGuard(reinterpret_cast<void*>(arena->next), guard);
   if (error != 0) {
     Fatal(
-        "no guard page for a goroutine's stack: error %u (each guard needs a mapping on this "
+        "no guard for a goroutine's stack: error %u (each guard needs a mapping on this "
         "kernel: raise vm.max_map_count); %u bytes of stacks are in use",
         static_cast<uint64_t>(-error), static_cast<uint64_t>(bytes_out()));
   }
-  arena->next += bytes;
+  Stack stack = {arena->next + guard, arena->next + bytes};
+  arena->next = stack.hi;
   return stack;
 }
 
@@ -107,7 +124,7 @@ void StackPool::Give(Stack stack, int size_class) {
   UnpoisonStack(stack.lo, stack.hi);
   if (free_count_[size_class] >= kKeepPages) {
     size_t page = os::PageSize();
-    os::ReleasePages(reinterpret_cast<void*>(stack.lo + page), stack.hi - stack.lo - 2 * page);
+    os::ReleasePages(reinterpret_cast<void*>(stack.lo), stack.hi - stack.lo - page);
   }
   Free_* free = reinterpret_cast<Free_*>(stack.hi) - 1;
   free->lo = stack.lo;
@@ -150,7 +167,7 @@ bool StackPool::IsArenaAddress(uintptr_t address) const {
 }
 
 bool StackPool::IsOverflow(Stack stack, uintptr_t address) const {
-  return address < stack.lo + os::PageSize() && address + Reach(stack.hi - stack.lo) >= stack.lo &&
+  return address < stack.lo && address + Reach(stack.hi - stack.lo) >= stack.lo &&
          IsArenaAddress(address);
 }
 

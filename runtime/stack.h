@@ -18,6 +18,8 @@ inline constexpr size_t kSmallestStack = size_t{16} << 10;
 constexpr size_t StackClassBytes(int size_class) {
   return kSmallestStack << size_class;
 }
+// What faults on access below each stack of a class, beyond its bytes.
+size_t StackGuardBytes(int size_class);
 // The class for `bytes`; the largest when it is more.
 int StackClassOf(size_t bytes);
 
@@ -44,7 +46,7 @@ struct StackCache {
 
 class StackPool {
  public:
-  // A stack with its guard. Fatal with advice when the kernel gives none.
+  // A stack, [lo, hi), with its guard below `lo`. Fatal with advice when the kernel gives none.
   Stack Allocate(int size_class);
   // Takes a stack back; beyond a number of them their pages are released.
   void Free(Stack stack, int size_class);

@@ -62,7 +62,8 @@ volatile int deepest = 1 << 30;
   memset(const_cast<char*>(frame), depth, sizeof(frame));
   return RecursesHere(depth + 1) + frame[3];
 }
-// What a frame of `bytes` at the end of the stack does, of which only the low end is written.
+// What a frame that reaches `bytes` beyond the end of the stack does when only its low end is
+// written.
 [[gnu::noinline]] void StepsOverTheGuard(size_t bytes) {
   *reinterpret_cast<volatile char*>(weft::Current()->stack.lo - bytes) = 1;
 }
@@ -269,6 +270,20 @@ TEST(Fatal, AStackOverflowOfTheFirstGoroutineIsNamedWhateverItsFrame) {
   EXPECT_FATAL([] { fatal_test::RecursesHere(0); }, named);
   for (size_t bytes : {size_t{1}, size_t{40'000}, size_t{3'000'000}}) {
     EXPECT_FATAL([=] { fatal_test::StepsOverTheGuard(bytes); }, named);
+  }
+}
+
+// A neighbour's live frames lie below the guard.
+TEST(Fatal, AStackOverflowByAnOrdinaryBufferIsNamed) {
+  for (size_t bytes : {size_t{5'000}, size_t{64} << 10}) {
+    EXPECT_FATAL_WITH(
+        Procs(1),
+        [=] {
+          for (int i = 0; i < 3; i++) weft::Go([] { fatal_test::ParksHere(); });
+          weft::Go([=] { fatal_test::StepsOverTheGuard(bytes); });
+          fatal_test::ParksHere();
+        },
+        "stack overflow in goroutine [0-9]+: 262144 bytes");
   }
 }
 

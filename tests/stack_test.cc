@@ -24,6 +24,7 @@ using weft::runtime::Stack;
 using weft::runtime::StackCache;
 using weft::runtime::StackClassBytes;
 using weft::runtime::StackClassOf;
+using weft::runtime::StackGuardBytes;
 using weft::runtime::StackPool;
 
 // Its memory goes with it.
@@ -68,7 +69,7 @@ TEST(StackPool, StacksOfAllSizesAreWholeAndApart) {
       Stack stack = pool.Allocate(size_class);
       ASSERT_EQ(stack.hi - stack.lo, StackClassBytes(size_class));
       ASSERT_EQ(stack.lo % weft::os::PageSize(), 0u);
-      *At(stack.lo + weft::os::PageSize()) = 'a';
+      *At(stack.lo) = 'a';
       *At(stack.hi - 1) = 'z';
       stacks.push_back(stack);
     }
@@ -107,27 +108,40 @@ TEST(StackDeath, TheApronFaults) {
               ::testing::KilledBySignal(SIGSEGV), "");
 }
 
-void TouchGuard(int size_class, bool reused, size_t offset) {
+void TouchGuard(int size_class, bool reused, size_t below) {
   StackPool pool;
   Stack stack = pool.Allocate(size_class);
   if (reused) {
-    memset(At(stack.lo + weft::os::PageSize()), 1, weft::os::PageSize());
+    memset(At(stack.lo), 1, weft::os::PageSize());
     pool.Free(stack, size_class);
     stack = pool.Allocate(size_class);
   }
-  *At(stack.lo + offset) = 1;
+  *At(stack.lo - below) = 1;
 }
 
-TEST(StackDeath, TheGuardPageFaults) {
-  const size_t page = weft::os::PageSize();
-  for (int size_class : {0, 4, kStackClasses - 1}) {
+TEST(StackDeath, TheGuardFaults) {
+  for (int size_class : {0, StackClassOf(128 << 10), kStackClasses - 1}) {
+    const size_t guard = StackGuardBytes(size_class);
     for (bool reused : {false, true}) {
-      for (size_t offset : {size_t{0}, page / 2, page - 1}) {
-        EXPECT_EXIT(WithoutCore([=] { TouchGuard(size_class, reused, offset); }),
+      for (size_t below : {size_t{1}, guard / 2, guard}) {
+        EXPECT_EXIT(WithoutCore([=] { TouchGuard(size_class, reused, below); }),
                     ::testing::KilledBySignal(SIGSEGV), "")
-            << "class " << size_class << " at " << offset;
+            << "class " << size_class << " " << below << " below it";
       }
     }
+  }
+}
+
+// A neighbour lies below: a buffer that a C library has on its stack may not reach it.
+TEST(StackPool, GuardsAreLargerThanOrdinaryFrames) {
+  Pool pool;
+  EXPECT_EQ(StackGuardBytes(StackClassOf(64 << 10)), weft::os::PageSize());
+  for (size_t bytes : {size_t{128} << 10, size_t{256} << 10, size_t{64} << 20}) {
+    const int size_class = StackClassOf(bytes);
+    EXPECT_EQ(StackGuardBytes(size_class), size_t{64} << 10);
+    const Stack low = pool.Allocate(size_class);
+    const Stack high = pool.Allocate(size_class);
+    EXPECT_EQ(high.lo - low.hi, size_t{64} << 10);
   }
 }
 
@@ -184,7 +198,7 @@ TEST(StackPool, PagesBeyondTheKeepLimitAreReleased) {
   const Stack again = pool.Allocate(0);
   EXPECT_EQ(again.lo, stacks.back().lo);
   EXPECT_EQ(*At(again.hi - 2 * page), 0);
-  *At(again.lo + page) = 1;
+  *At(again.lo) = 1;
 }
 
 TEST(StackPool, IsAsNewAfterUnmapAll) {

@@ -70,9 +70,9 @@ bool GuardsAreCheap() {
   return cheap;
 }
 
-int InstallGuard(void* page) {
-  int failed = GuardsAreCheap() ? madvise(page, PageSize(), MADV_GUARD_INSTALL)
-                                : mprotect(page, PageSize(), PROT_NONE);
+int InstallGuard(void* start, size_t bytes) {
+  int failed = GuardsAreCheap() ? madvise(start, bytes, MADV_GUARD_INSTALL)
+                                : mprotect(start, bytes, PROT_NONE);
   return failed == 0 ? 0 : -errno;
 }
 

@@ -21,10 +21,10 @@ void Unmap(void* start, size_t bytes);
 // Gives the pages' memory back; they read as zero afterwards. Guards stay.
 void ReleasePages(void* start, size_t bytes);
 
-// Makes one page fault on access. MADV_GUARD_INSTALL where its effect was seen at the first call
+// Makes pages fault on access. MADV_GUARD_INSTALL where its effect was seen at the first call
 // (kernel 6.13; some emulators accept and ignore it), mprotect elsewhere: that splits the mapping,
-// and vm.max_map_count ends it at about half as many guards. 0 or -errno.
-int InstallGuard(void* page);
+// and vm.max_map_count ends it at about half as many guards, however long they are. 0 or -errno.
+int InstallGuard(void* start, size_t bytes);
 bool GuardsAreCheap();  // no mapping each
 
 }  // namespace weft::os
