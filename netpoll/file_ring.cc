@@ -16,6 +16,20 @@
 // The thread is started by the first request (states below); requests that come meanwhile wait
 // for the outcome. When io_uring is refused the state says so until the runtime ends.
 //
+// The end. Goroutines have stopped by then, plain threads have not: they may be anywhere in step 1.
+// The runtime's thread E stops the ring:
+//   4. E closes `gate`, which T opened when it began. Step 1 is made inside the gate: who comes
+//      later does not push and does not sleep, its request was cancelled; E waits for who is
+//      inside, and from then on nobody pushes and nobody wakes T.
+//   5. E sets kStopping and wakes T. T takes the list once more, and cancels all that it had not
+//      given to the kernel.
+//   6. T has the kernel cancel what is under way, or waits for it, and leaves. E closes the
+//      eventfd; a waker that were still on its way would write to whoever gets the number next.
+// A ring is not started any more either: who wins kNone -> kStarting looks at `exiting` after it. E
+// leaves kNone by a CAS as well, so that the winner either comes before, and E waits for it, or
+// after, and sees `exiting`. Closing is never left undone: a close that was cancelled is made by
+// its caller.
+//
 // Not taken: submission by the goroutine itself under a lock. It saves the wake-up of the
 // first of a batch, but a ring that several threads enter cannot be SINGLE_ISSUER, and
 // then completions interrupt whoever submitted.
@@ -25,6 +39,7 @@
 
 #include "netpoll/pollers.h"
 #include "runtime/fatal.h"
+#include "runtime/gate.h"
 #include "runtime/lock.h"
 #include "runtime/os/futex.h"
 #include "runtime/os/socket.h"
@@ -42,6 +57,7 @@ enum State : uint32_t { kNone, kStarting, kRunning, kRefused, kStopping };
 // Rules of access: [a] atomic   [t] the ring's thread
 struct FileRing {
   os::Atomic<uint32_t> state{kNone};            // [a] a futex for StopFileRing
+  runtime::ForeignGate gate;                    // [a] steps 1 and 4
   os::Atomic<FileRequest*> submitted{nullptr};  // [a] last pushed first
   runtime::WaitQueue starters;                  // wait while kStarting
   os::FileUring uring;                          // [t] but for Wake
@@ -112,6 +128,17 @@ State GetState() {
   return static_cast<State>(ring.state.Load(os::kAcquire<"filering.state.read">));
 }
 
+// Step 5.
+void CancelBacklog() {
+  while (ring.backlog != nullptr) {
+    FileRequest* request = ring.backlog;
+    ring.backlog = request->next;
+    Goroutine* g = request->g;
+    request->result = -ECANCELED;
+    Ready(g);
+  }
+}
+
 void Serve() {
   while (GetState() != kStopping) {
     TakeSubmitted();
@@ -119,6 +146,8 @@ void Serve() {
     SubmitAndWait();
     Reap();
   }
+  TakeSubmitted();
+  CancelBacklog();
   ring.uring.CancelAll();
   while (ring.under_way > 0) {
     SubmitAndWait();
@@ -126,33 +155,47 @@ void Serve() {
   }
 }
 
+void EndStarting(State state) {
+  SetState(state);
+  ring.starters.WakeAll();
+  os::FutexWake(ring.state, 1);  // StopFileRing, perhaps
+}
+
 void ThreadMain(void*) {
   ring.under_way = 0;
   ring.backlog = nullptr;
-  const bool works = ring.uring.Init() == 0;
-  SetState(works ? kRunning : kRefused);
-  ring.starters.WakeAll();
-  os::FutexWake(ring.state, 1);  // StopFileRing, perhaps
-  if (works) {
-    Serve();
-    ring.uring.CloseRing();
-    SetState(kNone);
-    os::FutexWake(ring.state, 1);
+  if (ring.uring.Init() != 0) {
+    EndStarting(kRefused);
+    return;
+  }
+  ring.gate.Open();
+  EndStarting(kRunning);
+  Serve();
+  ring.uring.CloseRing();
+  SetState(kNone);
+  os::FutexWake(ring.state, 1);
+}
+
+// The caller keeps the Runtime from going: it is on an M, or inside the gate to plain threads.
+void StartOnce() {
+  uint32_t found = kNone;
+  // The state is handed on by filering.state; `exiting` is seen if filering.stop came before.
+  if (!ring.state.CompareExchange(found, kStarting, os::kAcquire<"filering.start">)) return;
+  if (runtime::Rt()->exiting.Load(os::kRelaxed<"filering.exiting">) != 0) {
+    EndStarting(kNone);
+  } else if (!Np()->use_rings || os::StartThread("weft-files", 0, ThreadMain, nullptr) != 0) {
+    EndStarting(kRefused);
   }
 }
 
-// True: the ring runs.
-bool StartRing() {
-  uint32_t found = kNone;
-  // The winner starts the thread; the state is handed on by filering.state.
-  if (ring.state.CompareExchange(found, kStarting, os::kAcquire<"filering.start">)) {
-    if (!Np()->use_rings || os::StartThread("weft-files", 0, ThreadMain, nullptr) != 0) {
-      SetState(kRefused);
-      ring.starters.WakeAll();
-    }
-  }
+// kRunning or kRefused, else the runtime ends or has ended.
+State StartRing() {
+  const bool plain = runtime::GetM() == nullptr;
+  if (plain && !runtime::foreign_gate.Enter()) return kStopping;
+  StartOnce();
+  if (plain) runtime::foreign_gate.Leave();
   ring.starters.Wait([](void*) { return GetState() == kStarting; }, nullptr, WaitReason::kFile);
-  return GetState() == kRunning;
+  return GetState();
 }
 
 int64_t CallBlocking(const os::FileCall& call) {
@@ -175,40 +218,54 @@ int64_t CallBlocking(const os::FileCall& call) {
 bool Submit(Goroutine* self, void* arg) {
   FileRequest* request = static_cast<FileRequest*>(arg);
   request->g = self;
+  if (!ring.gate.Enter()) {
+    request->result = -ECANCELED;
+    return false;
+  }
   FileRequest* head = ring.submitted.Load(os::kRelaxed<"filering.push.look">);  // for the CAS
   do {
     request->next = head;
     // The request is written before it is seen; pairs with filering.take.
   } while (!ring.submitted.CompareExchange(head, request, os::kRelease<"filering.push">));
   if (head == nullptr) ring.uring.Wake();
+  ring.gate.Leave();
   return true;
 }
 
 }  // namespace
 
 int64_t RunFileRequest(FileRequest* request) {
-  WEFT_CHECK(runtime::Rt() != nullptr);
-  const State state = GetState();
-  if (state == kRunning || (state != kRefused && StartRing())) {
+  State state = GetState();
+  if (state != kRunning && state != kRefused) state = StartRing();
+  if (state == kRunning) {
     Park(Submit, request, WaitReason::kFile);
-  } else {
+  } else if (state == kRefused) {
     request->result = Blocking([request] { return CallBlocking(request->call); });
+  } else {
+    request->result = -ECANCELED;
+  }
+  if (request->result == -ECANCELED && request->call.op == os::FileOp::kClose) {
+    request->result = os::CloseFd(request->call.fd);
   }
   return request->result;
 }
 
 void StopFileRing() {
-  // Started by a goroutine that was abandoned just then.
-  while (GetState() == kStarting) os::FutexWait(ring.state, kStarting);
-  if (GetState() == kRunning) {
-    SetState(kStopping);
-    ring.uring.Wake();
-    while (GetState() == kStopping) os::FutexWait(ring.state, kStopping);
-    ring.uring.CloseWake();
+  for (;;) {
+    uint32_t found = GetState();
+    if (found == kStarting) {
+      // By a goroutine that was abandoned just then, or a plain thread.
+      os::FutexWait(ring.state, kStarting);
+    } else if (found == kRunning) {
+      ring.gate.Close();
+      SetState(kStopping);
+      ring.uring.Wake();
+      while (GetState() == kStopping) os::FutexWait(ring.state, kStopping);
+      ring.uring.CloseWake();
+    } else if (ring.state.CompareExchange(found, kNone, os::kRelease<"filering.stop">)) {
+      return;  // pairs with filering.start
+    }
   }
-  SetState(kNone);
-  // Requests of goroutines that were abandoned before their request was taken.
-  ring.submitted.Store(nullptr, os::kRelaxed<"filering.forget">);
 }
 
 }  // namespace weft::netpoll

@@ -9,6 +9,7 @@
 #include <array>
 #include <atomic>
 #include <fstream>
+#include <chrono>
 #include <memory>
 #include <optional>
 #include <semaphore>
@@ -231,6 +232,55 @@ TEST(Ending, GoroutinesMayReadFiles) {
   for (int round = 0; round < 20; round++) EndWhileFilesAreRead("auto", 32, round * 5);
   // Each of these runs for a whole slice.
   for (int round = 0; round < 20; round++) EndWhileFilesAreRead("epoll", 3, round % 3);
+}
+
+// The ring's thread leaves while plain threads are at any point of an operation.
+TEST(Ending, PlainThreadsMayReadFilesAllTheTime) {
+  constexpr int kThreads = 3;
+  struct Shared {
+    std::atomic<bool> stop = false;
+    std::counting_semaphore<> returned{0};
+  };
+  for (int round = 0; round < 150; round++) {
+    // Of the threads as well: one that does not come back is left alone.
+    auto shared = std::make_shared<Shared>();
+    Main(Procs(2), [&] {
+      absl::StatusOr<File> file = File::Open("/proc/self/exe");
+      ASSERT_TRUE(file.ok()) << file.status();
+      for (int i = 0; i < kThreads; i++) {
+        std::thread([shared, file = *file]() mutable {
+          std::array<char, 64> bytes;
+          while (!shared->stop) {
+            absl::StatusOr<size_t> n = file.ReadAt(bytes, 0);
+            EXPECT_TRUE(n.ok() || absl::IsCancelled(n.status())) << n.status();
+          }
+          file = File();
+          shared->returned.release();
+        }).detach();
+      }
+      Sleep(absl::Milliseconds(1 + round % 3));
+    });
+    shared->stop = true;
+    for (int i = 0; i < kThreads; i++) {
+      ASSERT_TRUE(shared->returned.try_acquire_for(std::chrono::seconds(10)))
+          << "a thread sleeps for ever, in round " << round;
+    }
+  }
+}
+
+TEST(Ending, LeavesNoFileOpenThatAPlainThreadCloses) {
+  const auto next_descriptor = [] {
+    const int fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    close(fd);
+    return fd;
+  };
+  const int before = next_descriptor();
+  File file;
+  Main(Procs(2), [&] { file = *File::Open("/proc/self/exe"); });
+  std::array<char, 64> bytes;
+  EXPECT_TRUE(absl::IsCancelled(file.ReadAt(bytes, 0).status()));
+  EXPECT_TRUE(file.Close().ok());
+  EXPECT_EQ(next_descriptor(), before);
 }
 
 // Who stops the world when the runtime ends waits for Ps that will not come.

@@ -40,8 +40,9 @@ struct FileOptions {
 // any number at once.
 //
 // Errors name the operation, the path and the cause: "read /etc/shadow: Permission denied".
-// Codes: kCancelled after Close or when `ctx` was cancelled, kDeadlineExceeded by `ctx`,
-// kFailedPrecondition on a handle without a file, else errno by absl::ErrnoToStatusCode.
+// Codes: kCancelled after Close, when `ctx` was cancelled and when the runtime ends meanwhile or
+// none runs; kDeadlineExceeded by `ctx`, kFailedPrecondition on a handle without a file, else errno
+// by absl::ErrnoToStatusCode.
 class File {
  public:
   // No file.
