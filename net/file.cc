@@ -1,6 +1,8 @@
 #include "weft/file.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstdint>
 #include <utility>
 
 #include "net/error.h"
@@ -45,6 +47,8 @@ using internal::FileState;
 
 namespace {
 
+// The kernel's offsets are signed; io_uring takes -1 for the descriptor's own position.
+constexpr uint64_t kMaxOffset = INT64_MAX;
 constexpr size_t kMaxPiece = size_t{1} << 30;  // the kernel does at most 2 GiB - 4 KiB at once
 
 absl::Status FileError(std::string_view operation, std::string_view path, Outcome outcome,
@@ -82,6 +86,7 @@ class Inside {
 // Reads or writes until `size` bytes are done or a call does none: how many, or an error.
 Outcome Transfer(FileState* file, os::FileOp op, char* data, size_t size, uint64_t offset,
                  const Context& ctx) {
+  if (offset > kMaxOffset || size > kMaxOffset - offset) return -EINVAL;
   Inside inside(file);
   if (!inside.entered()) return kClosed;
   size_t done = 0;

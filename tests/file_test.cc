@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <string>
 #include <utility>
 #include <vector>
@@ -111,6 +112,25 @@ WEFT_TEST_POLLERS(File, ErrorsNameOperationPathAndCause) {
   char byte = 0;
   EXPECT_TRUE(absl::IsCancelled(file->ReadAt({&byte, 1}, 0, ctx).status()));
   EXPECT_TRUE(absl::IsCancelled(file->Sync(ctx)));
+}
+
+// To io_uring the largest number means the descriptor's own position.
+WEFT_TEST_POLLERS(File, OffsetsBeyondTheLargestAreRefused) {
+  constexpr uint64_t kLargest = INT64_MAX;
+  TempDir dir;
+  absl::StatusOr<File> file = File::Open(dir.Name("offsets"), ForWriting());
+  ASSERT_TRUE(file.ok()) << file.status();
+  ASSERT_TRUE(file->WriteAt("hello", 0).ok());
+  char buffer[8];
+  for (uint64_t offset : {kLargest - 6, kLargest + 1, ~uint64_t{0} - 1, ~uint64_t{0}}) {
+    const absl::Status read = file->ReadAt(buffer, offset).status();
+    EXPECT_TRUE(absl::IsInvalidArgument(read)) << offset << ": " << read;
+    const absl::Status written = file->WriteAt("12345678", offset);
+    EXPECT_TRUE(absl::IsInvalidArgument(written)) << offset << ": " << written;
+  }
+  absl::StatusOr<size_t> n = file->ReadAt(buffer, 0);
+  ASSERT_TRUE(n.ok()) << n.status();
+  EXPECT_EQ(std::string_view(buffer, *n), "hello");
 }
 
 WEFT_TEST_POLLERS(File, CloseWaitsForNobodyAndFreesWithTheLast) {

@@ -59,11 +59,13 @@ class File {
                                                  const Context& ctx = Context::Current());
 
   // ReadAt reads from byte `offset` on until `buffer` is full or the file ends; fewer bytes than
-  // asked for mean that it ended there.
+  // asked for mean that it ended there. kInvalidArgument when `offset` plus the buffer's size is
+  // beyond INT64_MAX.
   [[nodiscard]] absl::StatusOr<size_t> ReadAt(std::span<char> buffer, uint64_t offset,
                                               const Context& ctx = Context::Current());
 
   // WriteAt writes all of `data` at byte `offset`. After an error some of it may be written.
+  // kInvalidArgument as for ReadAt.
   [[nodiscard]] absl::Status WriteAt(std::string_view data, uint64_t offset,
                                      const Context& ctx = Context::Current());
 
