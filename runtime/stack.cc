@@ -41,8 +41,13 @@ constexpr size_t Reach(size_t stack_bytes) {
 }  // namespace
 
 int StackClassOf(size_t bytes) {
+  if (bytes == 0) bytes = kDefaultStack;
+  if (bytes > kLargestStack) {
+    Fatal("a goroutine's stack of %u bytes is asked for; %u is the most",
+          static_cast<uint64_t>(bytes), static_cast<uint64_t>(kLargestStack));
+  }
   int size_class = 0;
-  while (size_class + 1 < kStackClasses && StackClassBytes(size_class) < bytes) size_class++;
+  while (StackClassBytes(size_class) < bytes) size_class++;
   return size_class;
 }
 

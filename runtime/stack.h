@@ -20,7 +20,10 @@ constexpr size_t StackClassBytes(int size_class) {
 }
 // What faults on access below each stack of a class, beyond its bytes.
 size_t StackGuardBytes(int size_class);
-// The class for `bytes`; the largest when it is more.
+inline constexpr size_t kDefaultStack = size_t{256} << 10;
+inline constexpr size_t kLargestStack = StackClassBytes(kStackClasses - 1);
+// The class for `bytes`; 0 stands for kDefaultStack. Fatal beyond kLargestStack: a stack that is
+// silently smaller than asked for would overflow where nobody expects it.
 int StackClassOf(size_t bytes);
 
 // A P's stacks of the default class, the hottest last.

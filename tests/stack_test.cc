@@ -8,12 +8,14 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "runtime/os/memory.h"
 #include "tests/fixture.h"
 #include "weft/chan.h"
 #include "weft/go.h"
+#include "weft/park.h"
 #include "weft/waitgroup.h"
 
 namespace {
@@ -51,14 +53,38 @@ void WithoutCore(F fn) {
 }
 
 TEST(StackPool, SizesArePowersOfTwo) {
-  EXPECT_EQ(StackClassOf(0), 0);
   EXPECT_EQ(StackClassOf(1), 0);
   EXPECT_EQ(StackClassOf(kSmallestStack), 0);
   EXPECT_EQ(StackClassOf(kSmallestStack + 1), 1);
   EXPECT_EQ(StackClassBytes(StackClassOf(256 << 10)), size_t{256} << 10);
   EXPECT_EQ(StackClassBytes(StackClassOf((256 << 10) + 1)), size_t{512} << 10);
   EXPECT_EQ(StackClassBytes(kStackClasses - 1), size_t{64} << 20);
-  EXPECT_EQ(StackClassOf(size_t{1} << 40), kStackClasses - 1) << "the largest for what is more";
+  EXPECT_EQ(StackClassOf(size_t{64} << 20), kStackClasses - 1);
+}
+
+TEST(StackPool, ZeroIsTheDefaultSize) {
+  EXPECT_EQ(StackClassBytes(StackClassOf(0)), size_t{256} << 10);
+  weft::RuntimeOptions options;
+  options.stack_size = 0;
+  weft::Main(options, [] {
+    weft::WaitGroup group;
+    group.Go([] {
+      const Stack stack = weft::Current()->stack;
+      EXPECT_EQ(stack.hi - stack.lo, size_t{256} << 10);
+    });
+    group.Wait();
+  });
+}
+
+TEST(StackPool, ASizeBeyondTheLargestIsFatal) {
+  constexpr size_t kBeyond = (size_t{64} << 20) + 1;
+  const std::string text =
+      "a goroutine's stack of 67108865 bytes is asked for; 67108864 is the most";
+  EXPECT_FATAL([] { weft::Go(weft::GoOptions{.stack_size = kBeyond}, [] {}); }, text);
+  weft::RuntimeOptions options;
+  options.stack_size = kBeyond;
+  EXPECT_FATAL_WITH(
+      options, [] {}, text);
 }
 
 TEST(StackPool, StacksOfAllSizesAreWholeAndApart) {
