@@ -46,7 +46,7 @@ int StackClassOf(size_t bytes) {
     Fatal("a goroutine's stack of %u bytes is asked for; %u is the most",
           static_cast<uint64_t>(bytes), static_cast<uint64_t>(kLargestStack));
   }
-  int size_class = 0;
+  int size_class = SmallestStackClass(os::PageSize());
   while (StackClassBytes(size_class) < bytes) size_class++;
   return size_class;
 }

@@ -20,6 +20,13 @@ constexpr size_t StackClassBytes(int size_class) {
 }
 // What faults on access below each stack of a class, beyond its bytes.
 size_t StackGuardBytes(int size_class);
+// The smallest class that is used: four pages, so that pages, not parts of them, are guarded and
+// released. It is class 0 where pages are 4 KiB.
+constexpr int SmallestStackClass(size_t page_size) {
+  int size_class = 0;
+  while (StackClassBytes(size_class) < 4 * page_size) size_class++;
+  return size_class;
+}
 inline constexpr size_t kDefaultStack = size_t{256} << 10;
 inline constexpr size_t kLargestStack = StackClassBytes(kStackClasses - 1);
 // The class for `bytes`; 0 stands for kDefaultStack. Fatal beyond kLargestStack: a stack that is

@@ -20,8 +20,8 @@
 
 namespace {
 
-using weft::runtime::kSmallestStack;
 using weft::runtime::kStackClasses;
+using weft::runtime::SmallestStackClass;
 using weft::runtime::Stack;
 using weft::runtime::StackCache;
 using weft::runtime::StackClassBytes;
@@ -53,13 +53,18 @@ void WithoutCore(F fn) {
 }
 
 TEST(StackPool, SizesArePowersOfTwo) {
-  EXPECT_EQ(StackClassOf(1), 0);
-  EXPECT_EQ(StackClassOf(kSmallestStack), 0);
-  EXPECT_EQ(StackClassOf(kSmallestStack + 1), 1);
+  EXPECT_EQ(StackClassBytes(0), size_t{16} << 10);
   EXPECT_EQ(StackClassBytes(StackClassOf(256 << 10)), size_t{256} << 10);
   EXPECT_EQ(StackClassBytes(StackClassOf((256 << 10) + 1)), size_t{512} << 10);
   EXPECT_EQ(StackClassBytes(kStackClasses - 1), size_t{64} << 20);
   EXPECT_EQ(StackClassOf(size_t{64} << 20), kStackClasses - 1);
+}
+
+TEST(StackPool, TheSmallestSizeIsFourPages) {
+  EXPECT_EQ(StackClassBytes(SmallestStackClass(4 << 10)), size_t{16} << 10);
+  EXPECT_EQ(StackClassBytes(SmallestStackClass(16 << 10)), size_t{64} << 10);
+  EXPECT_EQ(StackClassBytes(SmallestStackClass(64 << 10)), size_t{256} << 10);
+  EXPECT_EQ(StackClassOf(1), SmallestStackClass(weft::os::PageSize()));
 }
 
 TEST(StackPool, ZeroIsTheDefaultSize) {

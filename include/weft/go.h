@@ -14,11 +14,11 @@ namespace weft {
 // How a goroutine is made, beyond its function.
 struct GoOptions {
   // Bytes of stack that it may grow to; 0 is the runtime's default (256 KiB). Memory is taken
-  // as the stack is touched, page by page. Rounded up to a power of two, 16 KiB at least; fatal
-  // beyond 64 MiB.
-  // Code that needs more ends the process with a report of the overflow, as long as none of its
-  // frames is larger than the guard below the stack: 64 KiB, and one page where the stack is
-  // smaller than 128 KiB. A larger frame may step over the guard into another goroutine's stack.
+  // as the stack is touched, page by page. Rounded up to a power of two, 16 KiB and 4 pages at
+  // least; fatal beyond 64 MiB. Code that needs more ends the process with a report of the
+  // overflow, as long as none of its frames is larger than the guard below the stack: 64 KiB, and
+  // one page where the stack is smaller than 128 KiB. A larger frame may step over the guard into
+  // another goroutine's stack.
   size_t stack_size = 0;
 };
 
