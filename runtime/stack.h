@@ -58,7 +58,8 @@ class StackPool {
  public:
   // A stack, [lo, hi), with its guard below `lo`. Fatal with advice when the kernel gives none.
   Stack Allocate(int size_class);
-  // Takes a stack back; beyond a number of them their pages are released.
+  // Takes a stack back. Free stacks keep their memory up to a number of bytes, for the next burst;
+  // of one that comes beyond that all but the highest page is released.
   void Free(Stack stack, int size_class);
   // Half a cache at once.
   void Refill(StackCache* cache, int size_class);
@@ -87,22 +88,33 @@ class StackPool {
   // A free stack's header, at its highest bytes.
   struct Free_ {
     uintptr_t lo;
+    size_t kept;  // its part of kept_
     Free_* next;
+  };
+  // How deep the stacks of a class are used.
+  struct Use {
+    os::Atomic<size_t> touched{0};
+    os::Atomic<uint32_t> turn{0};
   };
   static constexpr int kMaxArenas = 256;
 
   Stack Cut(int size_class);
   Arena* NewArena(int size_class);
   Stack Take(int size_class);              // [lock_]
-  void Give(Stack stack, int size_class);  // [lock_]
+  void Give(Free_* free, int size_class);  // [lock_]
+  // Releases what a stack may not keep, and makes it a free one. Without the lock.
+  Free_* Retire(Stack stack, int size_class);
+  // About how much of a stack has memory.
+  size_t Touched(Stack stack, int size_class);
 
   Lock lock_{LockRank::kStackPool};
-  Free_* free_[kStackClasses] = {};         // [lock_]
-  int32_t free_count_[kStackClasses] = {};  // [lock_]
-  Arena* current_[kStackClasses] = {};      // [lock_]
-  Arena arenas_[kMaxArenas];                // [lock_]; arena_count_ publishes
+  Free_* free_[kStackClasses] = {};     // [lock_]
+  Arena* current_[kStackClasses] = {};  // [lock_]
+  Arena arenas_[kMaxArenas];            // [lock_]; arena_count_ publishes
   os::Atomic<int32_t> arena_count_{0};
-  os::Atomic<size_t> out_{0};  // [lock_] writes
+  os::Atomic<size_t> out_{0};   // [lock_] writes
+  os::Atomic<size_t> kept_{0};  // of memory, by free stacks
+  Use use_[kStackClasses];
 };
 
 }  // namespace weft::runtime

@@ -208,27 +208,92 @@ TEST(StackPool, ACacheIsFilledAndEmptiedInBatches) {
   EXPECT_FALSE(cache.Pop(&first));
 }
 
-// Beyond a number of free stacks their memory is given back; the guard stays, the stack can be
-// used again and is zero where it was released.
-TEST(StackPool, PagesBeyondTheKeepLimitAreReleased) {
-  constexpr int kKept = 4096;  // kKeepPages of runtime/stack.cc
-  constexpr int kMore = 20;
-  Pool pool;
-  std::vector<Stack> stacks(kKept + kMore);
+// ---- Memory of free stacks. ----
+
+// How much of `stacks` has memory.
+size_t ResidentBytes(const std::vector<Stack>& stacks) {
   const size_t page = weft::os::PageSize();
+  size_t resident = 0;
+  std::vector<unsigned char> pages;
+  for (const Stack& stack : stacks) {
+    pages.resize((stack.hi - stack.lo) / page);
+    EXPECT_EQ(mincore(At(stack.lo), stack.hi - stack.lo, pages.data()), 0);
+    for (unsigned char flags : pages) resident += (flags & 1) != 0 ? page : 0;
+  }
+  return resident;
+}
+
+// As many stacks are used as deep as `touched`, and freed: what stays.
+size_t ResidentAfterABurst(size_t stack_bytes, int count, size_t touched) {
+  Pool pool;
+  const int size_class = StackClassOf(stack_bytes);
+  std::vector<Stack> stacks(count);
   for (Stack& stack : stacks) {
-    stack = pool.Allocate(0);
-    memset(At(stack.hi - 2 * page), 7, 2 * page);
+    stack = pool.Allocate(size_class);
+    memset(At(stack.hi - touched), 7, touched);
   }
-  for (Stack& stack : stacks) pool.Free(stack, 0);
-  EXPECT_TRUE(IsResident(stacks[0].hi - 2 * page)) << "kept for reuse";
-  EXPECT_TRUE(IsResident(stacks[kKept - 1].hi - 2 * page));
-  for (size_t i = kKept; i < stacks.size(); i++) {
-    EXPECT_FALSE(IsResident(stacks[i].hi - 2 * page)) << "stack " << i;
+  EXPECT_GE(ResidentBytes(stacks), count * touched);
+  for (Stack& stack : stacks) pool.Free(stack, size_class);
+  return ResidentBytes(stacks);
+}
+
+TEST(StackPool, MemoryOfABurstIsGivenBack) {
+  constexpr size_t kMiB = size_t{1} << 20;
+  const size_t page = weft::os::PageSize();
+  // What may stay, and a page each.
+  EXPECT_LE(ResidentAfterABurst(256 << 10, 2000, 200 << 10), 64 * kMiB + 2000 * page);
+  EXPECT_LE(ResidentAfterABurst(64 * kMiB, 12, 16 * kMiB), 64 * kMiB + 12 * page);
+  EXPECT_LE(ResidentAfterABurst(16 << 10, 20'000, 12 << 10), 64 * kMiB + 20'000 * page);
+}
+
+TEST(StackPool, OfASmallBurstAllIsKept) {
+  EXPECT_EQ(ResidentAfterABurst(256 << 10, 200, 200 << 10), size_t{200} * (200 << 10));
+  EXPECT_EQ(ResidentAfterABurst(256 << 10, 4000, 8 << 10), size_t{4000} * (8 << 10));
+}
+
+// One of 61 is measured.
+TEST(StackPool, DeepStacksAmongShallowOnesAreGivenBackToo) {
+  Pool pool;
+  const int size_class = StackClassOf(256 << 10);
+  std::vector<Stack> stacks(4000);
+  for (size_t i = 0; i < stacks.size(); i++) {
+    stacks[i] = pool.Allocate(size_class);
+    const size_t touched = i % 4 == 0 ? 200 << 10 : 100;
+    memset(At(stacks[i].hi - touched), 7, touched);
   }
-  const Stack again = pool.Allocate(0);
-  EXPECT_EQ(again.lo, stacks.back().lo);
-  EXPECT_EQ(*At(again.hi - 2 * page), 0);
+  EXPECT_GE(ResidentBytes(stacks), size_t{1000} * (200 << 10));
+  for (Stack& stack : stacks) pool.Free(stack, size_class);
+  EXPECT_LE(ResidentBytes(stacks), (size_t{80} << 20) + stacks.size() * weft::os::PageSize());
+}
+
+// What one burst kept does not count for ever.
+TEST(StackPool, StacksThatAreTakenAgainMayBeKeptAgain) {
+  Pool pool;
+  const int size_class = StackClassOf(256 << 10);
+  std::vector<Stack> stacks(100);
+  for (int round = 0; round < 20; round++) {
+    for (Stack& stack : stacks) {
+      stack = pool.Allocate(size_class);
+      *At(stack.lo) = 1;
+    }
+    for (Stack& stack : stacks) pool.Free(stack, size_class);
+    EXPECT_GE(ResidentBytes(stacks), stacks.size() * 2 * weft::os::PageSize()) << round;
+  }
+}
+
+TEST(StackPool, AReleasedStackIsAsNew) {
+  constexpr int kSize = kStackClasses - 1;
+  Pool pool;
+  const Stack first = pool.Allocate(kSize);
+  const Stack second = pool.Allocate(kSize);
+  memset(At(first.lo), 7, StackClassBytes(kSize));
+  memset(At(second.lo), 7, 1 << 20);
+  pool.Free(first, kSize);
+  pool.Free(second, kSize);
+  EXPECT_FALSE(IsResident(second.lo));
+  const Stack again = pool.Allocate(kSize);
+  EXPECT_EQ(again.lo, second.lo);
+  EXPECT_EQ(*At(again.lo), 0);
   *At(again.lo) = 1;
 }
 

@@ -5,6 +5,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
+
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102  // linux/mman.h of 6.13
 #endif
@@ -63,6 +65,21 @@ void Unmap(void* start, size_t bytes) {
 
 void ReleasePages(void* start, size_t bytes) {
   madvise(start, bytes, MADV_DONTNEED);
+}
+
+size_t ResidentBytes(void* start, size_t bytes) {
+  const size_t page = PageSize();
+  char* at = static_cast<char*>(start);
+  char* const end = at + bytes;
+  size_t resident = 0;
+  while (at < end) {
+    unsigned char pages[512];
+    const size_t step = std::min(static_cast<size_t>(end - at), sizeof(pages) * page);
+    if (mincore(at, step, pages) != 0) return bytes;
+    for (size_t i = 0; i < step / page; i++) resident += (pages[i] & 1) != 0 ? page : 0;
+    at += step;
+  }
+  return resident;
 }
 
 bool GuardsAreCheap() {

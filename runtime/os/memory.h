@@ -21,6 +21,9 @@ void Unmap(void* start, size_t bytes);
 // Gives the pages' memory back; they read as zero afterwards. Guards stay.
 void ReleasePages(void* start, size_t bytes);
 
+// How many of the bytes have memory; all of them when the kernel does not say.
+size_t ResidentBytes(void* start, size_t bytes);
+
 // Makes pages fault on access. MADV_GUARD_INSTALL where its effect was seen at the first call
 // (kernel 6.13; some emulators accept and ignore it), mprotect elsewhere: that splits the mapping,
 // and vm.max_map_count ends it at about half as many guards, however long they are. 0 or -errno.
