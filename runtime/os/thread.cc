@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <link.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -12,6 +13,7 @@
 
 #include <charconv>
 
+#include "runtime/os/memory.h"
 #include "weft/internal/atomic.h"
 
 namespace weft::os {
@@ -36,6 +38,31 @@ void* Trampoline(void* p) {
   return nullptr;
 }
 
+// What libc takes out of a thread's stack for thread_locals, at most: those of all that is loaded,
+// its own control block and what it keeps for libraries that come later (4 KiB together with glibc
+// 2.36). Neither sysconf nor pthread_attr_t tells.
+size_t ThreadLocalBytes() {
+  size_t bytes = size_t{16} << 10;
+  dl_iterate_phdr(
+      [](dl_phdr_info* object, size_t, void* sum) {
+        for (int i = 0; i < object->dlpi_phnum; i++) {
+          const auto& segment = object->dlpi_phdr[i];
+          if (segment.p_type != PT_TLS) continue;
+          *static_cast<size_t*>(sum) += segment.p_memsz + segment.p_align;
+        }
+        return 0;
+      },
+      &bytes);
+  return bytes;
+}
+
+size_t WithThreadLocals(size_t stack_size) {
+  // Libraries that are loaded later have their own memory.
+  static const size_t thread_locals = ThreadLocalBytes();
+  const size_t page = PageSize();
+  return (stack_size + thread_locals + page - 1) & ~(page - 1);
+}
+
 // Ms take SIGQUIT (a dump can be asked for at any time) and the synchronous faults.
 sigset_t SignalsOfOurThreads() {
   sigset_t set;
@@ -55,7 +82,7 @@ int StartThread(const char* name, size_t stack_size, void (*fn)(void*), void* ar
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  if (stack_size != 0) pthread_attr_setstacksize(&attributes, stack_size);
+  if (stack_size != 0) pthread_attr_setstacksize(&attributes, WithThreadLocals(stack_size));
   sigset_t blocked = SignalsOfOurThreads();
   sigset_t before;
   pthread_sigmask(SIG_SETMASK, &blocked, &before);        // inherited: no window without it

@@ -7,7 +7,8 @@
 namespace weft::os {
 
 // Starts a detached thread with every signal blocked but those that report its own faults, so
-// that a program's signals reach the program's threads. 0 or -errno. `name`: 15 characters.
+// that a program's signals reach the program's threads. It can use `stack_size` bytes of stack,
+// beyond what thread_locals take of it; 0 is libc's default. 0 or -errno. `name`: 15 characters.
 int StartThread(const char* name, size_t stack_size, void (*fn)(void*), void* arg);
 
 int ThreadId();
