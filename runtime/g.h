@@ -20,7 +20,7 @@ struct M;
 // that a split-stack prologue's compare fails too.
 inline constexpr uintptr_t kStackPreempt = ~uintptr_t{0} - 0x521;
 
-// [lo, hi) with a guard page at lo.
+// [lo, hi) its guard lies below lo.
 struct Stack {
   uintptr_t lo = 0;
   uintptr_t hi = 0;

@@ -182,25 +182,31 @@ namespace {
 
 }  // namespace
 
-void FinishSwitchSlow(M* m, G* prev) {
-  prev->m.Store(nullptr, os::kRelaxed<"finish.m">);  // for dumps
+namespace {
+
+[[gnu::noinline]] void FinishPark(M* m, G* prev) {
+  ParkCommit commit = m->park_commit;
+  void* arg = m->park_arg;
+  CasGStatus<Grunning, Gwaiting>(prev);
+  // From here on `prev` may run elsewhere, unless the commit is what publishes it.
+  if (commit == nullptr || commit(prev, arg)) return;
+  CasGStatus<Gwaiting, Grunnable>(prev);
+  PushNext(m->p, prev);
+  WakeForQueued(m);
+}
+
+[[gnu::noinline]] void FinishYield(M* m, G* prev) {
+  CasGStatus<Grunning, Grunnable>(prev);
+  P* p = m->p;
+  if (p->runq.alone()) return PushLocal(p, prev);
+  PushLocal(p, prev);
+  WakeForQueued(m);
+}
+
+[[gnu::noinline]] void FinishRest(M* m, G* prev) {
   switch (m->after) {
-    case AfterSwitch::kPark: {
-      ParkCommit commit = m->park_commit;
-      void* arg = m->park_arg;
-      CasGStatus<Grunning, Gwaiting>(prev);
-      // From here on `prev` may run elsewhere, unless the commit is what publishes it.
-      if (commit != nullptr && !commit(prev, arg)) {
-        CasGStatus<Gwaiting, Grunnable>(prev);
-        PushNext(m->p, prev);
-        WakeForQueued(m);
-      }
-      return;
-    }
+    case AfterSwitch::kPark:
     case AfterSwitch::kYield:
-      CasGStatus<Grunning, Grunnable>(prev);
-      PushLocal(m->p, prev);
-      WakeForQueued(m);
       return;
     case AfterSwitch::kGlobalYield:
       CasGStatus<Grunning, Grunnable>(prev);
@@ -213,6 +219,16 @@ void FinishSwitchSlow(M* m, G* prev) {
     case AfterSwitch::kNothing:
       Fatal("switch away from goroutine %u without a reason", prev->goid);
   }
+}
+
+}  // namespace
+
+void FinishSwitchSlow(M* m, G* prev) {
+  prev->m.Store(nullptr, os::kRelaxed<"finish.m">);  // for dumps
+  // The two that goroutines do all the time come first, without a frame or a jump table.
+  if (m->after == AfterSwitch::kPark) return FinishPark(m, prev);
+  if (m->after == AfterSwitch::kYield) return FinishYield(m, prev);
+  FinishRest(m, prev);
 }
 
 namespace {

@@ -20,9 +20,9 @@
 namespace weft::runtime {
 
 namespace {
-// 16 GiB: 52,428 default stacks; halved while the kernel refuses (RLIMIT_AS, overcommit 2).
+// 16 GiB: 65,536 default stacks; halved while the kernel refuses (RLIMIT_AS, overcommit 2).
 constexpr size_t kArenaBytes = size_t{16} << 30;
-// Opened at once: 51 default stacks, so that opening is 1/51 system call each.
+// Opened at once: 64 default stacks, so that opening is 1/64 system call each.
 constexpr size_t kGroupBytes = size_t{16} << 20;
 // What free stacks may keep of memory, beyond a page each: 16,384 that a goroutine has run a little
 // on, or 256 default stacks that were used to their end (chosen: a burst's worth).
@@ -54,7 +54,9 @@ int StackClassOf(size_t bytes) {
   }
   int size_class = SmallestStackClass(os::PageSize());
   while (StackClassBytes(size_class) < bytes) size_class++;
-  return size_class;
+  const bool default_is_less = StackClassBytes(size_class) > kDefaultStack &&
+                               size_class > SmallestStackClass(os::PageSize());
+  return default_is_less && bytes <= kDefaultStack ? kDefaultStackClass : size_class;
 }
 
 size_t StackGuardBytes(int size_class) {

@@ -12,11 +12,15 @@
 
 namespace weft::runtime {
 
-// Sizes are powers of two from 16 KiB (class 0) to 64 MiB.
-inline constexpr int kStackClasses = 13;
+// Sizes are powers of two from 16 KiB (class 0) to 64 MiB; and the default, which fills 256 KiB of
+// address space together with its guard: eight to a page table.
+inline constexpr int kDefaultStackClass = 13;
+inline constexpr int kStackClasses = kDefaultStackClass + 1;
 inline constexpr size_t kSmallestStack = size_t{16} << 10;
+inline constexpr size_t kDefaultStack = size_t{192} << 10;
+inline constexpr size_t kLargestStack = kSmallestStack << (kDefaultStackClass - 1);
 constexpr size_t StackClassBytes(int size_class) {
-  return kSmallestStack << size_class;
+  return size_class == kDefaultStackClass ? kDefaultStack : kSmallestStack << size_class;
 }
 // What faults on access below each stack of a class, beyond its bytes.
 size_t StackGuardBytes(int size_class);
@@ -27,8 +31,6 @@ constexpr int SmallestStackClass(size_t page_size) {
   while (StackClassBytes(size_class) < 4 * page_size) size_class++;
   return size_class;
 }
-inline constexpr size_t kDefaultStack = size_t{256} << 10;
-inline constexpr size_t kLargestStack = StackClassBytes(kStackClasses - 1);
 // The class for `bytes`; 0 stands for kDefaultStack. Fatal beyond kLargestStack: a stack that is
 // silently smaller than asked for would overflow where nobody expects it.
 int StackClassOf(size_t bytes);

@@ -8,8 +8,8 @@
 
 #include <array>
 #include <atomic>
-#include <fstream>
 #include <chrono>
+#include <fstream>
 #include <memory>
 #include <optional>
 #include <semaphore>

@@ -254,7 +254,7 @@ TEST(Fatal, AStackOverflowNamesTheGoroutineAndItsTrace) {
         weft::Go([] { fatal_test::RecursesHere(0); });
         fatal_test::ParksHere();
       },
-      AllOf(ContainsRegex("stack overflow in goroutine [2-9][0-9]*: 262144 bytes"),
+      AllOf(ContainsRegex("stack overflow in goroutine [2-9][0-9]*: 196608 bytes"),
             HasSubstr("GoOptions::stack_size"), ContainsRegex("#[0-9]+ .*RecursesHere")));
   EXPECT_FATAL(
       [] {
@@ -283,7 +283,7 @@ TEST(Fatal, AStackOverflowByAnOrdinaryBufferIsNamed) {
           weft::Go([=] { fatal_test::StepsOverTheGuard(bytes); });
           fatal_test::ParksHere();
         },
-        "stack overflow in goroutine [0-9]+: 262144 bytes");
+        "stack overflow in goroutine [0-9]+: 196608 bytes");
   }
 }
 

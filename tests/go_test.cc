@@ -90,7 +90,7 @@ WEFT_TEST(Go, AGoroutineHasTheStackThatItAskedFor) {
   struct Case {
     size_t size, use;
   };
-  for (Case c : {Case{0, 200 << 10}, Case{64 << 10, 40 << 10}, Case{1 << 20, 800 << 10},
+  for (Case c : {Case{0, 150 << 10}, Case{64 << 10, 40 << 10}, Case{1 << 20, 800 << 10},
                  Case{32 << 20, 25 << 20}}) {
     for (int i = 0; i < 3; i++) {
       group.Add(1);

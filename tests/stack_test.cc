@@ -20,6 +20,8 @@
 
 namespace {
 
+using weft::runtime::kDefaultStack;
+using weft::runtime::kLargestStack;
 using weft::runtime::kStackClasses;
 using weft::runtime::SmallestStackClass;
 using weft::runtime::Stack;
@@ -52,12 +54,11 @@ void WithoutCore(F fn) {
   fn();
 }
 
-TEST(StackPool, SizesArePowersOfTwo) {
+TEST(StackPool, SizesArePowersOfTwoAndTheDefault) {
   EXPECT_EQ(StackClassBytes(0), size_t{16} << 10);
   EXPECT_EQ(StackClassBytes(StackClassOf(256 << 10)), size_t{256} << 10);
   EXPECT_EQ(StackClassBytes(StackClassOf((256 << 10) + 1)), size_t{512} << 10);
-  EXPECT_EQ(StackClassBytes(kStackClasses - 1), size_t{64} << 20);
-  EXPECT_EQ(StackClassOf(size_t{64} << 20), kStackClasses - 1);
+  EXPECT_EQ(StackClassBytes(StackClassOf(size_t{64} << 20)), size_t{64} << 20);
 }
 
 TEST(StackPool, TheSmallestSizeIsFourPages) {
@@ -68,14 +69,16 @@ TEST(StackPool, TheSmallestSizeIsFourPages) {
 }
 
 TEST(StackPool, ZeroIsTheDefaultSize) {
-  EXPECT_EQ(StackClassBytes(StackClassOf(0)), size_t{256} << 10);
+  EXPECT_EQ(StackClassBytes(StackClassOf(0)), size_t{192} << 10);
+  EXPECT_EQ(StackClassOf(150 << 10), StackClassOf(0));
+  EXPECT_EQ(StackClassBytes(StackClassOf(0)) + StackGuardBytes(StackClassOf(0)), size_t{256} << 10);
   weft::RuntimeOptions options;
   options.stack_size = 0;
   weft::Main(options, [] {
     weft::WaitGroup group;
     group.Go([] {
       const Stack stack = weft::Current()->stack;
-      EXPECT_EQ(stack.hi - stack.lo, size_t{256} << 10);
+      EXPECT_EQ(stack.hi - stack.lo, size_t{192} << 10);
     });
     group.Wait();
   });
@@ -282,16 +285,16 @@ TEST(StackPool, StacksThatAreTakenAgainMayBeKeptAgain) {
 }
 
 TEST(StackPool, AReleasedStackIsAsNew) {
-  constexpr int kSize = kStackClasses - 1;
+  const int size_class = StackClassOf(kLargestStack);
   Pool pool;
-  const Stack first = pool.Allocate(kSize);
-  const Stack second = pool.Allocate(kSize);
-  memset(At(first.lo), 7, StackClassBytes(kSize));
+  const Stack first = pool.Allocate(size_class);
+  const Stack second = pool.Allocate(size_class);
+  memset(At(first.lo), 7, StackClassBytes(size_class));
   memset(At(second.lo), 7, 1 << 20);
-  pool.Free(first, kSize);
-  pool.Free(second, kSize);
+  pool.Free(first, size_class);
+  pool.Free(second, size_class);
   EXPECT_FALSE(IsResident(second.lo));
-  const Stack again = pool.Allocate(kSize);
+  const Stack again = pool.Allocate(size_class);
   EXPECT_EQ(again.lo, second.lo);
   EXPECT_EQ(*At(again.lo), 0);
   *At(again.lo) = 1;
@@ -356,7 +359,7 @@ WEFT_TEST(Stacks, InUseAreCounted) {
     });
   }
   while (parked < 10) weft::Yield();
-  EXPECT_GE(weft::Stats().stack_bytes, before + 10 * (size_t{256} << 10));
+  EXPECT_GE(weft::Stats().stack_bytes, before + 10 * kDefaultStack);
   gate.Close();
   group.Wait();
 }

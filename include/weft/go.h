@@ -13,7 +13,7 @@ namespace weft {
 
 // How a goroutine is made, beyond its function.
 struct GoOptions {
-  // Bytes of stack that it may grow to; 0 is the runtime's default (256 KiB). Memory is taken
+  // Bytes of stack that it may grow to; 0 is the runtime's default (192 KiB). Memory is taken
   // as the stack is touched, page by page. Rounded up to a power of two, 16 KiB and 4 pages at
   // least; fatal beyond 64 MiB. Code that needs more ends the process with a report of the
   // overflow, as long as none of its frames is larger than the guard below the stack: 64 KiB, and

@@ -19,8 +19,8 @@ struct RuntimeOptions {
   // Which netpoller: "" takes WEFT_NETPOLL, else "auto"; "io_uring" and "epoll" insist.
   std::string_view netpoll = "";
   // Stack reservation of goroutines that do not ask for their own size, as GoOptions::stack_size;
-  // 0: 256 KiB.
-  size_t stack_size = size_t{256} << 10;
+  // 0: 192 KiB.
+  size_t stack_size = 0;
   // Where the cgroup and mount information is read; tests put a tree of their own here.
   std::string_view system_root = "";
 };
