@@ -94,7 +94,8 @@ bool RemovePollNow(Ring* r, Desc* d, runtime::GQueue* out);
 // Moves all descriptors of `r` to the shared set. Any thread.
 void MoveToShared(Ring* r, runtime::GQueue* out);
 void CloseRing(Ring* r, runtime::GQueue* out);
-// What sysmon does for rings whose owners do not enter them. True: one waits.
+// What sysmon does for rings whose owners do not enter them. True: one waits while others could
+// serve it, and its time is not up.
 bool WatchRings(int64_t now, runtime::GQueue* out);
 struct RingsState {
   bool any_asleep;  // an owner sleeps in its ring, and so watches the shared set

@@ -348,8 +348,10 @@ void CloseRing(Ring* r, GQueue* out) {
 
 namespace {
 
+enum class Verdict { kLeave, kLookAgain, kMove };
+
 // Step 4: what sysmon does about one ring.
-bool MustMove(Ring* r, int64_t now) {
+Verdict Judge(Ring* r, int64_t now) {
   runtime::Runtime* rt = runtime::Rt();
   // Hints, all of them; a move that was not needed is harmless.
   uint32_t entered = r->entered.Load(os::kRelaxed<"watch.entered">);
@@ -360,36 +362,35 @@ bool MustMove(Ring* r, int64_t now) {
   r->seen_entered = entered;
   if (attended || (!waits && !away)) {
     r->waiting_since = 0;
-    return false;
+    return Verdict::kLeave;
   }
   if (r->waiting_since == 0) r->waiting_since = now;
   int64_t waited = now - r->waiting_since;
   bool others = away || rt->idle_p_count.Load(os::kRelaxed<"watch.idle">) > 0;
-  if (waits && others) return waited >= kAttendance_ns;
+  if (waits && others) return waited >= kAttendance_ns ? Verdict::kMove : Verdict::kLookAgain;
   // With one P nobody could do better than its owner.
   bool several = rt->procs.Load(os::kRelaxed<"watch.procs">) > 1;
-  return (away || several) && waited >= kAway_ns;
+  return (away || several) && waited >= kAway_ns ? Verdict::kMove : Verdict::kLeave;
 }
 
 }  // namespace
 
 bool WatchRings(int64_t now, GQueue* out) {
   Netpoll* np = Np();
-  bool waits = false;
+  bool look_again = false;
   uint64_t left = runtime::Rt()->netpoll_rings.Load(os::kRelaxed<"watch.count">);  // a hint
   for (int32_t i = 0; i < kMaxRings && left > 0; i++) {
     Ring* r = np->rings[i].Load(os::kAcquire<"watch.ring">);  // pairs with OpenRing
     if (r == nullptr) continue;
     left--;
     if (r->count.Load(os::kRelaxed<"watch.polls">) == 0) continue;
-    if (!MustMove(r, now)) {
-      waits |= r->waiting_since == now;
-      continue;
-    }
+    const Verdict verdict = Judge(r, now);
+    look_again |= verdict == Verdict::kLookAgain;
+    if (verdict != Verdict::kMove) continue;
     MoveToShared(r, out);
     r->waiting_since = 0;
   }
-  return waits;
+  return look_again;
 }
 
 RingsState LookAtRings() {

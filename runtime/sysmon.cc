@@ -24,6 +24,7 @@ constexpr int kNapsBeforeLonger = 50;              // taken from Go
 constexpr int64_t kSlice_ns = 10'000'000;          // taken from Go
 constexpr int64_t kTimerGrace_ns = 1'000'000;      // Ms see to timers first
 constexpr int64_t kIdleBesideBusy_ns = 1'000'000;  // chosen: a connection waits no longer unseen
+constexpr int64_t kLookAgain_ns = 100'000;         // a ring that waits for its owner gets so long
 
 // A server that idles between requests must not wake sysmon for each of them.
 constexpr int kQuietRounds = 60;
@@ -90,7 +91,8 @@ void SleepWhileIdle() {
   rt->sysmon_note.Sleep();
 }
 
-// True: it shall be called again soon.
+// True: to be called again soon, once. (A busy server's ring waits at every look: not more often
+// for that, or sysmon takes a twelfth of its CPU.)
 bool Round(int64_t now) {
   Runtime* rt = Rt();
   bool soon = false;
@@ -119,20 +121,22 @@ void SysmonMain(void* arg) {
   m->curg = &m->g0;
   m->locks = 1;
   int64_t nap = kShortNap_ns;
+  int64_t next_nap = nap;
   int idle_rounds = 0;
   int quiet_rounds = 0;
   // Set before sysmon is woken for it.
   while (rt->exiting.Load(os::kAcquire<"sysmon.exiting">) == 0) {
-    os::SleepThread(nap);
+    os::SleepThread(next_nap);
     quiet_rounds = AllIdle() ? quiet_rounds + 1 : 0;
     if (quiet_rounds >= kQuietRounds) {
       SleepWhileIdle();
-      nap = kShortNap_ns;
+      nap = next_nap = kShortNap_ns;
       idle_rounds = quiet_rounds = 0;
       continue;
     }
     int64_t now = os::Nanotime();
-    bool acted = Round(now);
+    const bool look_again = Round(now);
+    bool acted = false;
     int32_t procs = rt->procs.Load(os::kAcquire<"sysmon.walk">);  // pairs with ResizeProcs
     for (int32_t i = 0; i < procs; i++) acted |= WatchP(rt->all_ps[i], now);
     idle_rounds = acted ? 0 : idle_rounds + 1;
@@ -144,6 +148,7 @@ void SysmonMain(void* arg) {
       int64_t longest = some_idle ? kIdleBesideBusy_ns : kLongNap_ns;
       nap = nap * 2 < longest ? nap * 2 : longest;
     }
+    next_nap = look_again && nap > kLookAgain_ns ? kLookAgain_ns : nap;
   }
   weft_set_m(nullptr);
   // As in LeaveRuntime.
