@@ -65,8 +65,7 @@ MSleep ChooseSleep(M* m) {
     m->orphan_wakes = 0;
   }
   // A bound for the idle list, and for this choice.
-  m->ring_polls = r == nullptr ? 0 : r->count.Load(os::kRelaxed<"poller.polls">);
-  if (m->ring_polls > 0) return runtime::kOnRing;
+  if (r != nullptr && r->count.Load(os::kRelaxed<"poller.polls">) > 0) return runtime::kOnRing;
   if (r != nullptr) {
     // Polls to be taken back, and what others closed, are not left for the time of the sleep.
     GQueue none;

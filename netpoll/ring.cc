@@ -82,6 +82,12 @@ bool AddPollOrEnter(Ring* r, int fd, uint64_t token) {
   return true;
 }
 
+// For the owner's own decisions: a moment's truth.
+void NotePolls(Ring* r) {
+  const int32_t polls = r->count.Load(os::kRelaxed<"ring.polls">);  // under the lock
+  r->owner->ring_polls.Store(polls, os::kRelaxed<"ring.polls.note">);
+}
+
 void LinkLocked(Ring* r, Desc* d) {
   d->ring.Store(r, os::kRelease<"ring.link">);  // decided under the lock
   d->ring_prev = nullptr;
@@ -89,6 +95,7 @@ void LinkLocked(Ring* r, Desc* d) {
   if (r->descs != nullptr) r->descs->ring_prev = d;
   r->descs = d;
   runtime::Bump(r->count);
+  NotePolls(r);
 }
 
 void UnlinkLocked(Ring* r, Desc* d) {
@@ -96,6 +103,7 @@ void UnlinkLocked(Ring* r, Desc* d) {
   (d->ring_prev != nullptr ? d->ring_prev->ring_next : r->descs) = d->ring_next;
   if (d->ring_next != nullptr) d->ring_next->ring_prev = d->ring_prev;
   runtime::Bump(r->count, -1);
+  NotePolls(r);
 }
 
 // The polls that every ring has: its eventfd and the shared set.
@@ -342,7 +350,6 @@ void CloseRing(Ring* r, GQueue* out) {
   }
   r->open = false;
   r->uring.Close();
-  r->owner->ring_polls = 0;
   runtime::Rt()->netpoll_rings.FetchSub(1, os::kRelaxed<"ring.close.counter">);  // a counter
 }
 

@@ -86,7 +86,7 @@ M* TakeStruct(int32_t* count) {
       m->spinning = m->end_thread = false;
       m->p = m->syscall_p = nullptr;
       m->take_next = m->prev = nullptr;
-      m->orphan_wakes = m->ring_polls = 0;
+      m->orphan_wakes = 0;
       return m;
     }
   }

@@ -46,9 +46,10 @@ struct alignas(64) M {
   os::Atomic<uint32_t> sleep{kAwake};         // [a] MSleep
   M* all_next = nullptr;                      // [c] once linked, under sched.lock
   os::Atomic<void*> ring{nullptr};            // [t] writes: the netpoller's ring of this M
-  int32_t ring_polls = 0;             // [t] descriptors that the ring watches, as of its last sleep
-  int32_t orphan_wakes = 0;           // [t] wakes in a row with work for others
-  os::Atomic<bool> has_p{false};      // [t] writes: for sysmon
+  os::Atomic<int32_t> ring_polls{
+      0};                         // [a] descriptors that its ring watches; under the ring's lock
+  int32_t orphan_wakes = 0;       // [t] wakes in a row with work for others
+  os::Atomic<bool> has_p{false};  // [t] writes: for sysmon
   os::Atomic<G*> dump_curg{nullptr};  // [t] writes: curg for dumps
   uint64_t random_state = 1;          // [t]
   void* exit_sp = nullptr;            // [t] context that ends the thread

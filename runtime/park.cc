@@ -266,6 +266,26 @@ void ReadyG(M* m, G* g) {
   }
 }
 
+namespace {
+
+// The time slice is over, but nobody waits for this P, and nothing comes in by its M alone. Then
+// the goroutine stays where it is: to the kernel, one thread computes, and the other, which serves
+// what comes in, is one that sleeps most of the time and runs at once when it wakes. (When all Ps
+// compute so, sysmon reads the shared set.)
+bool MayGoOn(M* m, P* p) {
+  const Runtime* rt = Rt();
+  // Hints; who is missed comes at the end of the next slice.
+  return (m->ring_polls.Load(os::kRelaxed<"slice.polls">) == 0 ||
+          rt->idle_p_count.Load(os::kRelaxed<"slice.idle">) > 0) &&
+         m->take_next == nullptr && p->runq.Size() == 0 &&
+         rt->global_size.Load(os::kRelaxed<"slice.global">) == 0 &&
+         rt->stop_wanted.Load(os::kRelaxed<"slice.stop">) == 0 &&
+         rt->exiting.Load(os::kRelaxed<"slice.exiting">) == 0 &&
+         p->timers.first_when.Load(os::kRelaxed<"slice.timers">) == 0 && !rt->debug.migrate;
+}
+
+}  // namespace
+
 M* ServePreemption(M* m) {
   G* g = m->curg;
   // Only the request is taken back; the next slice sets the guard anew.
@@ -274,6 +294,10 @@ M* ServePreemption(M* m) {
   // In Blocking, or in the runtime already, there is nothing to give up.
   if (p == nullptr || m->locks != 1 || g->is_thread) return m;
   p->preempt.Store(false, os::kRelaxed<"preempt.served">);  // a hint, set again when needed
+  if (MayGoOn(m, p)) {
+    Bump(p->schedtick);  // a new slice, for sysmon
+    return m;
+  }
   Bump(p->preemptions);
   m->events.Add(Event::kPreempt, g->goid);
   g->wait_reason = WaitReason::kPreempted;

@@ -76,7 +76,7 @@ void PushIdleMLocked(M* m) {
   m->in_idle_list = true;
   rt->idle_m_count++;
   // Owners of rings with connections go first: who else woke would have to be told by them.
-  bool front = m->ring_polls > 0 || rt->idle_ms == nullptr;
+  bool front = m->ring_polls.Load(os::kRelaxed<"idle.m.polls">) > 0 || rt->idle_ms == nullptr;
   M* after = front ? nullptr : rt->idle_ms_tail;
   M* before = front ? rt->idle_ms : nullptr;
   m->idle_prev = after;
