@@ -270,8 +270,8 @@ namespace {
 using Attempt = bool (*)(ChanCore* c, void* value, bool* ok, Goroutine** wake);
 
 // Elements with constructors of their own: no core lock, no m->locks while they move.
-ChanResult OperateForeign(ChanCore* c, void* value, bool block, Attempt attempt,
-                          runtime::ChanWaiterList* queue, WaitReason reason) {
+[[gnu::noinline]] ChanResult OperateForeign(ChanCore* c, void* value, bool block, Attempt attempt,
+                                            runtime::ChanWaiterList* queue, WaitReason reason) {
   { Entry poll; }
   bool ok = true;
   Goroutine* wake = nullptr;
@@ -301,8 +301,7 @@ template <class AttemptInline>
                                                  runtime::ChanWaiterList* queue,
                                                  WaitReason reason) {
   Entry entry;
-  // Before the lock: a plain thread's first call allocates.
-  Goroutine* self = entry.m() != nullptr ? entry.m()->curg : Current();
+  if (entry.m() == nullptr) Current();  // a plain thread's first call allocates: not under the lock
   bool ok = true;
   Goroutine* wake = nullptr;
   c->lock.Acquire();
@@ -316,7 +315,7 @@ template <class AttemptInline>
     return ChanResult::kWouldBlock;
   }
   ChanWaiter w;
-  w.g = self;
+  w.g = entry.m() != nullptr ? entry.m()->curg : Current();
   w.value = value;
   w.chan = c;
   queue->PushBack(&w);
