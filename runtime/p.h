@@ -39,6 +39,7 @@ struct alignas(64) P {
   os::Atomic<M*> m{nullptr};            // [m] writes: itself, while Prunning; a hint to others
   P* link = nullptr;                    // [s] idle list
   int32_t direct_budget = 0;            // [m] direct switches left; a pass sets it
+  uint32_t global_seen = 0;             // [m] schedtick when the global queue was last looked at
   os::Atomic<uint32_t> schedtick{0};    // [m] writes: time slices begun; sysmon reads
   os::Atomic<uint32_t> syscalltick{0};  // [m] writes: system calls begun; sysmon reads
   os::Atomic<bool> preempt{false};      // [a] the running goroutine shall be stopped

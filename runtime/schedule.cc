@@ -10,8 +10,9 @@ namespace weft::runtime {
 
 namespace {
 
-// Every so many time slices the global queue comes first: two goroutines that wake each other
-// would starve it (taken from Go).
+// After so many time slices the global queue comes first: goroutines that yield to each other would
+// starve it. Go looks when their number is a multiple of 61. Here the scheduler is passed every 61
+// switches, which may be as many slices, so that it would miss the multiples for ever.
 constexpr uint32_t kGlobalTick = 61;
 
 // An M that stops looking and runs goroutines must see to it that somebody else looks: there may
@@ -52,8 +53,9 @@ G* NextAtHand(M* m, P* p, bool* inherits) {
   if (p->preempt.Load(os::kRelaxed<"schedule.preempt">)) {  // a hint
     if (G* g = EndSlice(p); g != nullptr) return g;
   }
-  // The P's own word.
-  if (p->schedtick.Load(os::kRelaxed<"schedule.tick">) % kGlobalTick == 0) {
+  const uint32_t slices = p->schedtick.Load(os::kRelaxed<"schedule.tick">);  // the P's own word
+  if (slices - p->global_seen >= kGlobalTick) {
+    p->global_seen = slices;
     if (G* g = PopGlobal(p, 1); g != nullptr) return g;
   }
   return p->runq.Pop(inherits);
