@@ -28,7 +28,6 @@ struct World {
   }
   void Put(int i, bool next) {
     payload[i] = i + 7;
-    GQueue overflow;
     if (!next) {
       Push(Number(i));
     } else if (G* kicked = queue.PutNext(Number(i)); kicked != nullptr) {
