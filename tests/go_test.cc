@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "runtime/sanitizer.h"
 #include "tests/fixture.h"
 #include "weft/chan.h"
 #include "weft/runtime.h"
