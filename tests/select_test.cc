@@ -190,7 +190,7 @@ WEFT_TEST(Select, StressOfSelectsAgainstSelectsAndSinglePartners) {
 // Two selects over the same channels in opposite directions: each may find the other while it
 // queues itself.
 WEFT_TEST(Select, TwoSelectsThatFindEachOtherGoOn) {
-  constexpr int kRounds = 4'000;  // a hand-over each: on busy CPUs a time slice of the kernel's
+  constexpr int kRounds = 20'000;
   Chan<int> a;
   Chan<int> b;
   WaitGroup group;
