@@ -183,8 +183,9 @@ class Selection {
     int taken = 0;
     while (taken < n) {
       ChanCore* c = locked[taken];
-      if (taken == 0 || c->trivial || c->park_lock.TryAcquire()) {
-        if (taken == 0 || c->trivial) LockChan(c);
+      const bool waits = taken == 0 || c->trivial;
+      if (waits) LockChan(c);
+      if (waits || c->park_lock.TryAcquire()) {
         taken++;
         continue;
       }
