@@ -7,24 +7,21 @@
 // number of idle Ps until the goroutine runs, and takes the longest time during which there was
 // an idle P in every reading.
 //
-// What the scheduler cannot help is subtracted: that threads which have work to do were kept off
-// the CPUs by the kernel, as their run delays in /proc say. On a busy machine little is left to
-// be found; run it on an idle one.
-#include <dirent.h>
+// What the scheduler cannot help is subtracted (withheld.h): threads which have work to do were
+// kept off the CPUs, or the CPUs stood still. On a busy machine little is left to be found; run it
+// on an idle one.
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
-#include <fstream>
-#include <map>
 #include <optional>
-#include <string>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "stress/harness.h"
+#include "stress/withheld.h"
 #include "weft/chan.h"
 #include "weft/go.h"
 #include "weft/runtime.h"
@@ -46,37 +43,16 @@ constexpr absl::Duration kCoexist = absl::Milliseconds(1);
 constexpr absl::Duration kDelayCounted = absl::Milliseconds(20);
 constexpr absl::Duration kLookEvery = absl::Microseconds(50);
 
-// Nanoseconds that each thread of the process has waited for a CPU.
-std::map<std::string, int64_t> RunDelays() {
-  std::map<std::string, int64_t> delays;
-  DIR* dir = opendir("/proc/self/task");
-  Require(dir != nullptr, "cannot open /proc/self/task");
-  while (const dirent* entry = readdir(dir)) {
-    if (entry->d_name[0] == '.') continue;
-    std::ifstream file(std::string("/proc/self/task/") + entry->d_name + "/schedstat");
-    int64_t ran = 0;
-    int64_t waited = 0;
-    if (file >> ran >> waited) delays[entry->d_name] = waited;
-  }
-  closedir(dir);
-  return delays;
-}
-
-// How long the kernel has kept threads waiting since, all together: one may have waited for
-// another.
-absl::Duration DelaySince(const std::map<std::string, int64_t>& before) {
-  int64_t sum = 0;
-  for (const auto& [thread, waited] : RunDelays()) {
-    const auto known = before.find(thread);
-    sum += waited - (known == before.end() ? 0 : known->second);
-  }
-  return absl::Nanoseconds(sum);
+// Outlives every round.
+stress::Withheld& Machine() {
+  static stress::Withheld withheld;
+  return withheld;
 }
 
 // One probe; see the head of the file. From a plain thread the goroutine comes through the global
 // queue, from a goroutine through its P's own.
 void Probe() {
-  const std::map<std::string, int64_t> delays = RunDelays();
+  const stress::Withheld::Mark start = Machine().Now();
   std::atomic<bool> ran{false};
   absl::Time idle_since = absl::InfiniteFuture();
   absl::Duration longest = absl::ZeroDuration();
@@ -100,16 +76,17 @@ void Probe() {
     }
   }
   if (longest <= kCoexist) return;
-  // A thread that still waits for a CPU has its delay counted when it gets one.
+  // What still goes on is counted when it is over.
   weft::Blocking([] { absl::SleepFor(kDelayCounted); });
-  const absl::Duration excused = DelaySince(delays);
-  if (longest - excused > kCoexist) {
+  const stress::Withheld::Time withheld = Machine().Since(start);
+  if (longest - withheld.delayed - withheld.stolen > kCoexist) {
     stress::Fail(absl::StrCat(
         "a runnable goroutine waited ", absl::FormatDuration(longest), " beside ", then.idle_procs,
         " idle Ps of ", then.procs, ", ", then.running_procs, " running, ", then.syscall_procs,
         " in calls, ", then.idle_threads, " idle Ms of ", then.threads, "; started by a ",
         weft::GoroutineId() == 0 ? "thread" : "goroutine", "; the kernel kept threads waiting for ",
-        absl::FormatDuration(excused), " of it"));
+        absl::FormatDuration(withheld.delayed), ", CPUs stood still for ",
+        absl::FormatDuration(withheld.stolen)));
   }
 }
 
