@@ -183,7 +183,8 @@ int Open(int fd, Kind kind, const void* owner, Desc** out) {
   d->fd = fd;
   d->kind = kind;
   d->owner.Store(owner, os::kRelaxed<"desc.open.owner">);  // as the flags
-  d->in_shared = d->was_in_ring = false;
+  d->in_shared = d->was_in_ring = d->was_rehomed = false;
+  d->away = 0;
   // The descriptor is handed out by whatever hands `d` out.
   const uint32_t closed = d->flags.Load(os::kRelaxed<"desc.open.generation">);  // the opener's own
   // A late report may look at it.
@@ -200,6 +201,25 @@ Result Check(const Desc* d, Mode mode) {
   return Verdict(d->flags.Load(os::kAcquire<"desc.check">), mode);
 }
 
+namespace {
+
+// Chosen: a steal by chance moves nothing, and a move costs as much as two requests.
+constexpr uint8_t kAwayLimit = 4;
+
+// The reader is about to wait on `m` (ring.cc, 6).
+[[gnu::always_inline]] inline void FollowReader(M* m, Desc* d) {
+  Ring* r = d->ring.Load(os::kRelaxed<"desc.follow">);  // decided again under the lock
+  if (r == nullptr || r == m->ring.Load(os::kRelaxed<"desc.follow.own">)) [[likely]] {
+    if (d->away != 0) d->away = 0;
+    return;
+  }
+  if (++d->away < kAwayLimit) return;
+  d->away = 0;
+  Rehome(m, d, r);
+}
+
+}  // namespace
+
 Result Wait(Desc* d, Mode mode, int* error) {
   runtime::Entry entry;
   os::Atomic<uintptr_t>& word = d->word[Index(mode)];
@@ -214,7 +234,10 @@ Result Wait(Desc* d, Mode mode, int* error) {
       return Result::kReady;
     }
     if ((flags & kHungUp << Index(mode)) != 0) return Result::kReady;
-    // 3. Written once while the descriptor is open, under its lock.
+    if (mode == Mode::kRead && entry.m() != nullptr && entry.m()->p != nullptr) {
+      FollowReader(entry.m(), d);
+    }
+    // 3. Written under the descriptor's lock.
     if (!d->registered.Load(os::kAcquire<"desc.registered">)) {
       *error = Register(d);
       if (*error != 0) return Result::kClosing;

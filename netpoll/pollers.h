@@ -14,6 +14,8 @@ namespace weft::netpoll {
 
 inline constexpr int kRingsPerP = 4;
 inline constexpr int kMaxRings = 4096;
+// Connections may leave a ring faster than its owner removes their polls; then they stay.
+inline constexpr int kMostLeft = 64;
 
 // One M's ring; it stays with the M's struct. Rules of access: [t] the owner's thread   [l] under
 // lock   [a] atomic   [c] constant
@@ -26,14 +28,16 @@ struct Ring {
   uint64_t awaited = 0;         // [t] token of a poll whose last report is waited for
   int wake_fd = -1;             // [c] an eventfd that the ring polls
   runtime::Lock lock{runtime::LockRank::kRing};
-  Desc* descs = nullptr;                // [l] those that it polls
-  Desc* closing = nullptr;              // [l] closed by other Ms: their polls are to be removed
-  os::Atomic<bool> has_closing{false};  // [a] a hint for `closing`
-  os::Atomic<int32_t> count{0};         // [l] writes: length of descs
-  os::Atomic<bool> moved{false};        // [a] its polls are to be removed, by the owner
-  os::Atomic<uint32_t> entered{0};      // [t] writes: how often it was entered
-  os::Atomic<bool> asleep{false};       // [t] writes: the owner sleeps in it
-  os::Atomic<bool> unsubmitted{false};  // [t] writes: polls the kernel has not seen
+  Desc* descs = nullptr;                 // [l] those that it polls
+  Desc* closing = nullptr;               // [l] closed by other Ms: their polls are to be removed
+  os::Atomic<bool> has_requests{false};  // [a] a hint for `closing` and `left`
+  uint64_t left[kMostLeft] = {};         // [l] tokens of polls that are to be removed
+  int32_t left_count = 0;                // [l]
+  os::Atomic<int32_t> count{0};          // [l] writes: length of descs
+  os::Atomic<bool> moved{false};         // [a] its polls are to be removed, by the owner
+  os::Atomic<uint32_t> entered{0};       // [t] writes: how often it was entered
+  os::Atomic<bool> asleep{false};        // [t] writes: the owner sleeps in it
+  os::Atomic<bool> unsubmitted{false};   // [t] writes: polls the kernel has not seen
   // sysmon's notes
   uint32_t seen_entered = 0;
   int64_t waiting_since = 0;
@@ -83,6 +87,9 @@ void ReadShared(int64_t timeout_ns, runtime::GQueue* out);
 Ring* RingOf(runtime::M* m);
 // By the owner. False: the ring takes no more.
 bool AddToRing(Ring* r, Desc* d);
+// By a reader that is about to wait, on an M that is not the owner of `from`, the ring that `d` is
+// in: `d` goes to this M's ring, if both have room. m->locks > 0.
+void Rehome(runtime::M* m, Desc* d, Ring* from);
 // By the owner: what has completed. `sleep`: waits for it, at most `timeout_ns` (< 0: for ever).
 void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, runtime::GQueue* out);
 // For who closes `d` (its lock held): out of the ring that it is in; false: in none. `own`: it is

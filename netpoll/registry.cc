@@ -90,7 +90,7 @@ void Unregister(M* m, Desc* d, bool descriptor_lives_on) {
     }
     r = d->ring.Load(os::kRelaxed<"unregister.ring">);  // under the lock
     // Another M's ring may refer to the file: the socket would stay open until it lets go.
-    bool elsewhere = d->was_in_ring && (r == nullptr || r->owner != m);
+    bool elsewhere = d->was_rehomed || (d->was_in_ring && (r == nullptr || r->owner != m));
     if (elsewhere && !descriptor_lives_on) os::ShutdownSocket(fd);
     if (TakeFromRing(m, d, &own, &wake_owner) && !own) d = nullptr;
   }

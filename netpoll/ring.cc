@@ -25,6 +25,11 @@
 //      owner comes back and cancels them; reports from both are harmless.
 //   5. An owner that wakes again and again in its ring without finding a P (its connections'
 //      goroutines run elsewhere) moves them too (poller.cc).
+//   6. A reader that comes to wait on another M than its ring's owner some times in a row (thieves
+//      run it) takes its descriptor along: under d->lock, out of the old ring's list, whose owner
+//      finds the poll's token among those to be removed (`left`) at its next enter; into its own
+//      M's ring. Until then both rings report, which is harmless; and a close shuts the socket
+//      down, since the old ring may still refer to the file.
 // A descriptor is in one ring's list, in one ring's `closing` list, or in none; d->ring changes
 // only under d->lock and that ring's lock. A descriptor that the shared set refuses is in no
 // poller: it is marked unregistered and its waiters wake, try, and register it again. A Ring and
@@ -32,7 +37,9 @@
 // to it after the M has left (and another M has taken the struct). Idea not taken: rings'
 // descriptors in the shared set, watched by idle Ms: each completion would wake the watcher as well
 // as the owner, and a ring could not poll the set.
+#include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "netpoll/pollers.h"
 #include "runtime/fatal.h"
@@ -152,20 +159,27 @@ void ServeRequests(Ring* r) {
     EnterRing(r);
     AddOwnPolls(r);
   }
-  if (!r->has_closing.Load(os::kAcquire<"ring.closing.look">))
+  if (!r->has_requests.Load(os::kAcquire<"ring.closing.look">))
     return;  // a hint, again at the next enter
   Desc* list = nullptr;
+  uint64_t left[kMostLeft];
+  int32_t left_count = 0;
   {
     runtime::LockGuard guard(r->lock);
     list = r->closing;
     r->closing = nullptr;
-    r->has_closing.Store(false, os::kRelaxed<"ring.closing.clear">);  // under the lock
+    std::swap(left_count, r->left_count);
+    std::copy_n(r->left, left_count, left);
+    r->has_requests.Store(false, os::kRelaxed<"ring.closing.clear">);  // under the lock
   }
   while (list != nullptr) {
     Desc* d = list;
     list = d->ring_next;
     while (!r->uring.RemovePoll(d->Token(), kIgnore)) EnterRing(r);
     EndUse(d);
+  }
+  for (int32_t i = 0; i < left_count; i++) {
+    while (!r->uring.RemovePoll(left[i], kIgnore)) EnterRing(r);
   }
 }
 
@@ -248,6 +262,40 @@ bool AddToRing(Ring* r, Desc* d) {
   return true;
 }
 
+namespace {
+
+// Out of the list of `r`, whose owner is to remove the poll. False: it is not in it, or `r` has no
+// room for the request.
+bool LeaveRing(Ring* r, Desc* d) {
+  d->lock.AssertHeld();
+  runtime::LockGuard guard(r->lock);
+  if (d->ring.Load(os::kRelaxed<"rehome.check">) != r) return false;  // under both locks
+  if (r->left_count == kMostLeft) return false;
+  r->left[r->left_count++] = d->Token();
+  r->has_requests.Store(true, os::kRelease<"rehome.left">);  // pairs with ServeRequests
+  UnlinkLocked(r, d);
+  return true;
+}
+
+}  // namespace
+
+void Rehome(M* m, Desc* d, Ring* from) {
+  Ring* to = RingOf(m);
+  if (to == nullptr) return;
+  GQueue woken;
+  {
+    runtime::LockGuard guard(d->lock);
+    if (!LeaveRing(from, d)) return;
+    d->was_rehomed = true;
+    if (AddToRing(to, d)) {
+      runtime::Rt()->netpoll_rehomed.FetchAdd(1, os::kRelaxed<"rehome.counter">);  // a counter
+    } else {
+      Forget(d, &woken);  // the reader registers it again, as at its first wait
+    }
+  }
+  runtime::InjectReady(m, std::move(woken), runtime::kBusy);
+}
+
 void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, GQueue* out) {
   ServeRequests(r);
   if (sleep) {
@@ -291,7 +339,7 @@ bool TakeFromRing(M* m, Desc* d, bool* own, bool* wake_owner) {
   *wake_owner = r->closing == nullptr;
   d->ring_next = r->closing;
   r->closing = d;
-  r->has_closing.Store(true, os::kRelease<"ring.closing.set">);  // pairs with ServeRequests
+  r->has_requests.Store(true, os::kRelease<"ring.closing.set">);  // pairs with ServeRequests
   return true;
 }
 

@@ -100,6 +100,7 @@ struct Runtime {
   os::Atomic<uint64_t> netpoll_readied{0};
   os::Atomic<uint64_t> netpoll_readied_in_stw{0};
   os::Atomic<uint64_t> netpoll_moved{0};
+  os::Atomic<uint64_t> netpoll_rehomed{0};
   os::Atomic<uint64_t> netpoll_rings{0};
 };
 

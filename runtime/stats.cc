@@ -61,6 +61,7 @@ RuntimeStats Stats() {
   s.netpoll_readied = rt->netpoll_readied.Load(os::kRelaxed<"stats.readied">);
   s.netpoll_readied_in_stw = rt->netpoll_readied_in_stw.Load(os::kRelaxed<"stats.readied_stw">);
   s.netpoll_moved = rt->netpoll_moved.Load(os::kRelaxed<"stats.moved">);
+  s.netpoll_rehomed = rt->netpoll_rehomed.Load(os::kRelaxed<"stats.rehomed">);
   s.netpoll_rings = rt->netpoll_rings.Load(os::kRelaxed<"stats.rings">);
   if (rt->poller != nullptr) s.poll_descriptors = rt->poller->descriptors();
   return s;

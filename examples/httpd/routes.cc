@@ -45,6 +45,7 @@ void Stats(const Request&, Response* response) {
   add("netpoll_readied", s.netpoll_readied);
   add("netpoll_readied_in_stw", s.netpoll_readied_in_stw);
   add("netpoll_moved", s.netpoll_moved);
+  add("netpoll_rehomed", s.netpoll_rehomed);
   add("netpoll_rings", s.netpoll_rings);
   json += "}\n";
   response->content_type = "application/json";

@@ -92,6 +92,7 @@ struct RuntimeStats {
   uint64_t netpoll_readied;         // goroutines made runnable by the netpoller
   uint64_t netpoll_readied_in_stw;  // of these, while the world was stopped
   uint64_t netpoll_moved;           // connections moved from a ring to the shared set
+  uint64_t netpoll_rehomed;         // moves of connections to the ring where they are read
   uint64_t netpoll_rings;           // rings in use
 };
 RuntimeStats Stats();
