@@ -63,7 +63,8 @@ struct MutexProtocol {
   static constexpr uint8_t kTryAgain = 1;
   static constexpr uint8_t kHandedOver = 2;
 
-  static constexpr int64_t kStarvationNs = 1'000'000;  // taken from Go: starvationThresholdNs
+  // Taken from Go: starvationThresholdNs.
+  static constexpr int64_t kStarvationNs = os::Scaled(1'000'000, 1'500);
   static constexpr int kSpins = 4;                     // taken from Go: active_spin
   static constexpr int kRelaxesASpin = 30;             // taken from Go: active_spin_cnt
 

@@ -22,34 +22,10 @@
 #include <cstdint>
 
 #include "weft/internal/atomic.h"
+#include "weft/internal/room.h"
 #include "weft/internal/thread_annotations.h"
 
 namespace weft {
-
-namespace internal {
-// Room for a runtime::WaitQueue, which public headers cannot see: laid out as a new one, so that
-// objects that hold it can be constants. sync/waitqueue.h knows how to look at it.
-class WaitQueueRoom {
- public:
-  constexpr WaitQueueRoom() = default;
-  void* raw() { return bytes_; }
-
- private:
-  static constexpr unsigned char kRank = 2;  // runtime::LockRank::kWaitQueue
-  alignas(8) unsigned char bytes_[24] = {0, 0, 0, 0, 0, 0, kRank};
-};
-
-// The same for a runtime::Lock of that rank.
-class CoreLockRoom {
- public:
-  constexpr CoreLockRoom() = default;
-  void* raw() { return bytes_; }
-
- private:
-  static constexpr unsigned char kRank = 2;
-  alignas(4) unsigned char bytes_[8] = {0, 0, 0, 0, 0, 0, kRank};
-};
-}  // namespace internal
 
 class WEFT_CAPABILITY("mutex") Mutex {
  public:

@@ -31,7 +31,8 @@ struct Parts {
 };
 
 alignas(Parts) unsigned char memory[sizeof(Parts)];
-std::unique_ptr<unsigned char[]> image[kMostProcs + 1];  // by the number of Ps
+// By the number of Ps. 0: one P, which is not idle.
+std::unique_ptr<unsigned char[]> image[kMostProcs + 1];
 alignas(64) unsigned char stacks[kMostGs][kStackBytes];
 
 Parts* Here() {
@@ -39,7 +40,8 @@ Parts* Here() {
 }
 
 // Between runs, so that atomics are plain memory.
-void MakeImage(int procs) {
+void MakeImage(int index) {
+  const int procs = index == 0 ? 1 : index;
   Parts* s = new (memory) Parts;
   Runtime* rt = &s->runtime;
   rt->default_stack_class = 0;
@@ -48,16 +50,20 @@ void MakeImage(int procs) {
     p->id = i;
     p->random_state = static_cast<uint64_t>(i) + 1;
     p->runq.SetAlone(procs == 1);
-    p->state.Store(runtime::Pidle, os::kRelaxed<"world.init">);
-    p->link = rt->idle_ps;
-    rt->idle_ps = p;
     rt->all_ps[i] = p;
+    if (index == 0) {
+      p->state.Store(runtime::Prunning, os::kRelaxed<"world.init">);
+    } else {
+      p->state.Store(runtime::Pidle, os::kRelaxed<"world.init">);
+      p->link = rt->idle_ps;
+      rt->idle_ps = p;
+    }
     for (int k = i; k < kMostGs; k += procs) {
       const uintptr_t lo = reinterpret_cast<uintptr_t>(stacks[k]);
       p->stacks.Push({lo, lo + kStackBytes});
     }
   }
-  rt->idle_p_count.Store(procs, os::kRelaxed<"world.init">);
+  rt->idle_p_count.Store(index, os::kRelaxed<"world.init">);
   rt->procs.Store(procs, os::kRelaxed<"world.init">);
   rt->made_procs.Store(procs, os::kRelaxed<"world.init">);
   for (int i = 0; i < kMostMs; i++) {
@@ -73,13 +79,13 @@ void MakeImage(int procs) {
     runtime::CasGStatus<runtime::Gidle, runtime::Gdead>(&g);
     rt->dead_gs.PushBack(&g);
   }
-  image[procs] = std::make_unique<unsigned char[]>(sizeof(Parts));
-  memcpy(image[procs].get(), memory, sizeof(Parts));
+  image[index] = std::make_unique<unsigned char[]>(sizeof(Parts));
+  memcpy(image[index].get(), memory, sizeof(Parts));
 }
 
 struct MakeImages {
   MakeImages() {
-    for (int procs = 1; procs <= kMostProcs; procs++) MakeImage(procs);
+    for (int index = 0; index <= kMostProcs; index++) MakeImage(index);
     runtime::foreign_gate.Open();
   }
 } make_images;
@@ -105,13 +111,28 @@ void ServeCalls() {
 
 }  // namespace
 
-Scheduler::Scheduler(int procs) {
-  memcpy(memory, image[procs].get(), sizeof(Parts));
+namespace {
+void Begin(int index) {
+  memcpy(memory, image[index].get(), sizeof(Parts));
   runtime::the_runtime = &Here()->runtime;
 }
-
-Scheduler::~Scheduler() {
+void End() {
   runtime::the_runtime = nullptr;
+}
+}  // namespace
+
+BareRuntime::BareRuntime() {
+  Begin(0);
+}
+BareRuntime::~BareRuntime() {
+  End();
+}
+
+Scheduler::Scheduler(int procs) {
+  Begin(procs);
+}
+Scheduler::~Scheduler() {
+  End();
 }
 
 void Scheduler::Ended() {

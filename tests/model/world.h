@@ -43,4 +43,14 @@ class Scheduler {
   int goroutines_ = 0;  // not the program's: no step of the schedule
 };
 
+// A runtime whose Ps are all held elsewhere, for what plain threads use of it: timers. Nothing
+// runs in it.
+class BareRuntime {
+ public:
+  BareRuntime();
+  BareRuntime(const BareRuntime&) = delete;
+  BareRuntime& operator=(const BareRuntime&) = delete;
+  ~BareRuntime();
+};
+
 }  // namespace weft::model
