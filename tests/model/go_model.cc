@@ -4,6 +4,7 @@
 #include "tests/model/world.h"
 #include "weft/chan.h"
 #include "weft/runtime.h"
+#include "weft/time.h"
 
 namespace weft::model {
 namespace {
@@ -66,6 +67,35 @@ MODEL(go_yield) {
   });
   scheduler.Go([&flag] { flag.Store(1, os::kRelaxed<"test.flag">); });
   scheduler.Run();
+}
+
+// The call returns only when another goroutine has run: sysmon gives the P to it. Then the first
+// comes back without a P.
+MODEL(go_blocking) {
+  Scheduler scheduler(1);
+  os::Atomic<int> ran(0);
+  scheduler.Go([&ran] {
+    internal::EnterBlocking();
+    while (ran.Load(os::kRelaxed<"test.ran.call">) == 0) SpinPause();
+    internal::ExitBlocking();
+  });
+  scheduler.Go([&ran] { ran.Store(1, os::kRelaxed<"test.ran.other">); });
+  Spawn("sysmon", [] {
+    while (!runtime::RetakeFromSyscall(runtime::Rt()->all_ps[0])) SpinPause();
+  });
+  scheduler.Run();
+}
+
+// Timers wake an M that sleeps, whoever keeps them.
+MODEL(go_sleep) {
+  Scheduler scheduler(2);
+  os::Plain<int> woken = 0;
+  scheduler.Go([&woken] {
+    Sleep(absl::Microseconds(100));
+    woken = 1;
+  });
+  scheduler.Run();
+  Check(woken == 1, "it slept and went on");
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ using runtime::M;
 using runtime::P;
 using runtime::Runtime;
 
-constexpr int kMostProcs = 2;
+constexpr int kMostProcs = 3;
 constexpr int kMostMs = 4;
 constexpr int kMostGs = 6;
 constexpr size_t kStackBytes = size_t{16} << 10;
@@ -31,8 +31,8 @@ struct Parts {
 };
 
 alignas(Parts) unsigned char memory[sizeof(Parts)];
-// By the number of Ps. 0: one P, which is not idle.
-std::unique_ptr<unsigned char[]> image[kMostProcs + 1];
+// By the number of Ps; in the second half they are idle.
+std::unique_ptr<unsigned char[]> image[2 * kMostProcs];
 alignas(64) unsigned char stacks[kMostGs][kStackBytes];
 
 Parts* Here() {
@@ -40,8 +40,11 @@ Parts* Here() {
 }
 
 // Between runs, so that atomics are plain memory.
-void MakeImage(int index) {
-  const int procs = index == 0 ? 1 : index;
+int Index(int procs, bool idle) {
+  return procs - 1 + (idle ? kMostProcs : 0);
+}
+
+void MakeImage(int procs, bool idle) {
   Parts* s = new (memory) Parts;
   Runtime* rt = &s->runtime;
   rt->default_stack_class = 0;
@@ -51,10 +54,8 @@ void MakeImage(int index) {
     p->random_state = static_cast<uint64_t>(i) + 1;
     p->runq.SetAlone(procs == 1);
     rt->all_ps[i] = p;
-    if (index == 0) {
-      p->state.Store(runtime::Prunning, os::kRelaxed<"world.init">);
-    } else {
-      p->state.Store(runtime::Pidle, os::kRelaxed<"world.init">);
+    p->state.Store(runtime::Pidle, os::kRelaxed<"world.init">);
+    if (idle) {
       p->link = rt->idle_ps;
       rt->idle_ps = p;
     }
@@ -63,7 +64,7 @@ void MakeImage(int index) {
       p->stacks.Push({lo, lo + kStackBytes});
     }
   }
-  rt->idle_p_count.Store(index, os::kRelaxed<"world.init">);
+  rt->idle_p_count.Store(idle ? procs : 0, os::kRelaxed<"world.init">);
   rt->procs.Store(procs, os::kRelaxed<"world.init">);
   rt->made_procs.Store(procs, os::kRelaxed<"world.init">);
   for (int i = 0; i < kMostMs; i++) {
@@ -79,13 +80,16 @@ void MakeImage(int index) {
     runtime::CasGStatus<runtime::Gidle, runtime::Gdead>(&g);
     rt->dead_gs.PushBack(&g);
   }
-  image[index] = std::make_unique<unsigned char[]>(sizeof(Parts));
-  memcpy(image[index].get(), memory, sizeof(Parts));
+  image[Index(procs, idle)] = std::make_unique<unsigned char[]>(sizeof(Parts));
+  memcpy(image[Index(procs, idle)].get(), memory, sizeof(Parts));
 }
 
 struct MakeImages {
   MakeImages() {
-    for (int index = 0; index <= kMostProcs; index++) MakeImage(index);
+    for (int procs = 1; procs <= kMostProcs; procs++) {
+      MakeImage(procs, false);
+      MakeImage(procs, true);
+    }
     runtime::foreign_gate.Open();
   }
 } make_images;
@@ -112,8 +116,8 @@ void ServeCalls() {
 }  // namespace
 
 namespace {
-void Begin(int index) {
-  memcpy(memory, image[index].get(), sizeof(Parts));
+void Begin(int procs, bool idle) {
+  memcpy(memory, image[Index(procs, idle)].get(), sizeof(Parts));
   runtime::the_runtime = &Here()->runtime;
 }
 void End() {
@@ -121,15 +125,37 @@ void End() {
 }
 }  // namespace
 
-BareRuntime::BareRuntime() {
-  Begin(0);
+BareRuntime::BareRuntime(int procs) {
+  Begin(procs, false);
 }
 BareRuntime::~BareRuntime() {
   End();
 }
 
+G* BareRuntime::goroutine(int i) {
+  return &Here()->goroutines[i];
+}
+
+M* BeM(int m, int p) {
+  M* self = &Here()->threads[m];
+  runtime::weft_set_m(self);
+  self->curg = &self->g0;
+  self->locks = 1;
+  runtime::AcquireP(self, &Here()->procs[p]);
+  return self;
+}
+
+void BeGoroutine(int m, int p) {
+  M* self = BeM(m, p);
+  G* g = &Here()->goroutines[m];
+  self->locks = 0;
+  self->curg = g;
+  runtime::CasGStatus<runtime::Gdead, runtime::Grunnable>(g);
+  runtime::CasGStatus<runtime::Grunnable, runtime::Grunning>(g);
+}
+
 Scheduler::Scheduler(int procs) {
-  Begin(procs);
+  Begin(procs, true);
 }
 Scheduler::~Scheduler() {
   End();

@@ -13,6 +13,7 @@
 // Goroutines start in the body, or in other goroutines. The run ends when all have ended.
 #pragma once
 
+#include "runtime/sched.h"
 #include "weft/go.h"
 
 namespace weft::model {
@@ -43,14 +44,21 @@ class Scheduler {
   int goroutines_ = 0;  // not the program's: no step of the schedule
 };
 
-// A runtime whose Ps are all held elsewhere, for what plain threads use of it: timers. Nothing
-// runs in it.
+// A runtime in which nothing runs: for what plain threads use of it (timers), and for threads that
+// stand for Ms in one part of the scheduler. Its Ps are nobody's, and not in the idle list.
 class BareRuntime {
  public:
-  BareRuntime();
+  explicit BareRuntime(int procs = 1);
   BareRuntime(const BareRuntime&) = delete;
   BareRuntime& operator=(const BareRuntime&) = delete;
   ~BareRuntime();
+
+  runtime::G* goroutine(int i);
 };
+
+// The calling thread stands for an M on its system stack, from here on.
+runtime::M* BeM(int m, int p);
+// The calling thread is a running goroutine's stack, from here on.
+void BeGoroutine(int m, int p);
 
 }  // namespace weft::model

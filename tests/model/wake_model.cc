@@ -1,0 +1,105 @@
+// Going to sleep against work that appears: one M that searches, others that queue, without the
+// rest of the scheduler.
+#include "runtime/sched.h"
+#include "tests/model/model.h"
+#include "tests/model/world.h"
+
+namespace weft::model {
+namespace {
+
+using runtime::G;
+using runtime::M;
+using runtime::Rt;
+
+void MakeRunnable(G* g) {
+  runtime::CasGStatus<runtime::Gdead, runtime::Grunnable>(g);
+}
+
+// Queues one goroutine as one that runs here does, and computes from then on.
+void Submit(int proc, G* g) {
+  M* m = BeM(proc, proc);
+  MakeRunnable(g);
+  runtime::PushNext(m->p, g);
+  runtime::WakeP();
+}
+
+G* FindWork(int proc, bool searcher) {
+  M* m = BeM(proc, proc);
+  if (searcher) {
+    m->spinning = true;
+    Rt()->spinning.FetchAdd(1, os::kSeqCst<"test.searcher">);
+  }
+  bool inherits = false;
+  return runtime::FindRunnable(m, &inherits);
+}
+
+// The last searcher goes to sleep as work appears: it finds it, or is woken.
+MODEL(wake_last_searcher) {
+  BareRuntime bare(2);
+  G* g = bare.goroutine(0);
+  Spawn("searcher", [g] { Check(FindWork(0, true) == g, "it finds the work"); });
+  Spawn("submitter", [g] { Submit(1, g); });
+  Join();
+}
+
+// One that is no searcher sleeps beside the last searcher (wake.cc, the last look).
+MODEL(wake_sleeper_that_did_not_search) {
+  BareRuntime bare(2);
+  G* g = bare.goroutine(0);
+  Spawn("dry", [g] { Check(FindWork(0, false) == g, "it finds the work"); });
+  Spawn("submitter", [g] { Submit(1, g); });
+  Join();
+}
+
+// From a thread, through the global queue.
+MODEL(wake_from_outside) {
+  BareRuntime bare(1);
+  G* g = bare.goroutine(0);
+  Spawn("searcher", [g] { Check(FindWork(0, true) == g, "it finds the work"); });
+  Spawn("thread", [g] {
+    MakeRunnable(g);
+    runtime::PushGlobal(g);
+    os::Fence(os::kSeqCst<"test.outside">);
+    runtime::WakeP();
+  });
+  Join();
+}
+
+// What a call that blocks had with it goes on: the P is taken by sysmon, or by who comes back.
+MODEL(wake_hand_off) {
+  BareRuntime bare(2);
+  G* g = bare.goroutine(0);
+  // A P in Blocking, with work.
+  Spawn("sysmon", [g] {
+    MakeRunnable(g);
+    runtime::P* p = Rt()->all_ps[1];
+    runtime::GQueue overflow;
+    p->runq.Push(g, &overflow);
+    p->state.Store(runtime::Psyscall, os::kRelease<"test.syscall">);
+    Check(runtime::RetakeFromSyscall(p), "it is there to be taken");
+  });
+  Spawn("searcher", [g] { Check(FindWork(0, true) == g, "it finds the work"); });
+  Join();
+}
+
+// sysmon takes the P of a call that is about to return; another P is idle.
+MODEL(blocking_return_against_retake) {
+  BareRuntime bare(2);
+  Spawn("caller", [] {
+    BeGoroutine(0, 0);
+    internal::EnterBlocking();
+    internal::ExitBlocking();
+    Check(runtime::GetM()->p != nullptr, "it has a P again");
+  });
+  Spawn("sysmon", [] {
+    {
+      runtime::LockGuard guard(Rt()->sched_lock);
+      runtime::PushIdlePLocked(Rt()->all_ps[1]);
+    }
+    runtime::RetakeFromSyscall(Rt()->all_ps[0]);
+  });
+  Join();
+}
+
+}  // namespace
+}  // namespace weft::model
