@@ -34,6 +34,9 @@ alignas(Parts) unsigned char memory[sizeof(Parts)];
 // By the number of Ps; in the second half they are idle.
 std::unique_ptr<unsigned char[]> image[2 * kMostProcs];
 alignas(64) unsigned char stacks[kMostGs][kStackBytes];
+// Heaps that need not grow: what a run allocates of the runtime's memory stays.
+constexpr int kMostTimers = 16;
+runtime::Timer* heaps[kMostProcs][kMostTimers];
 
 Parts* Here() {
   return reinterpret_cast<Parts*>(memory);
@@ -52,6 +55,8 @@ void MakeImage(int procs, bool idle) {
     P* p = &s->procs[i];
     p->id = i;
     p->random_state = static_cast<uint64_t>(i) + 1;
+    p->timers.heap = heaps[i];
+    p->timers.capacity = kMostTimers;
     p->runq.SetAlone(procs == 1);
     rt->all_ps[i] = p;
     p->state.Store(runtime::Pidle, os::kRelaxed<"world.init">);
