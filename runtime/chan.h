@@ -13,18 +13,18 @@ namespace weft::runtime {
 
 // One goroutine's wait on one channel; on the waiting goroutine's stack.
 struct ChanWaiter {
-  Goroutine* g = nullptr;
-  ChanWaiter* next = nullptr;
-  ChanWaiter* prev = nullptr;
-  void* value = nullptr;  // where the value is, or shall be
+  os::Plain<Goroutine*> g = nullptr;
+  os::Plain<ChanWaiter*> next = nullptr;
+  os::Plain<ChanWaiter*> prev = nullptr;
+  os::Plain<void*> value = nullptr;  // where the value is, or shall be
   internal::ChanCore* chan = nullptr;
-  uint64_t ticket = 0;  // of the select that it is part of; 0: none
+  os::Plain<uint64_t> ticket = 0;  // of the select that it is part of; 0: none
   int case_index = 0;
-  bool queued = false;
+  os::Plain<bool> queued = false;
   // Set by who takes it from the queue, under the channel's lock:
-  bool won = false;
-  bool ok = false;          // a value went over
-  bool needs_ready = true;  // its goroutine is parked for it
+  os::Plain<bool> won = false;
+  os::Plain<bool> ok = false;          // a value went over
+  os::Plain<bool> needs_ready = true;  // its goroutine is parked for it
 };
 
 // Where a select's word stands, beside its ticket: see select.cc.
@@ -62,8 +62,8 @@ class ChanWaiterList {
 
  private:
   ChanWaiter* PopOfSelects();
-  ChanWaiter* head_ = nullptr;
-  ChanWaiter* tail_ = nullptr;
+  os::Plain<ChanWaiter*> head_ = nullptr;
+  os::Plain<ChanWaiter*> tail_ = nullptr;
 };
 
 // A lock whose waiters park: for channels whose elements run foreign code when they move.
@@ -113,8 +113,8 @@ struct ChanCore {
   runtime::Lock lock{runtime::LockRank::kChan};
   size_t capacity = 0;
   os::Atomic<size_t> count{0};  // written under the lock, peeked at
-  size_t send_index = 0;
-  size_t receive_index = 0;
+  os::Plain<size_t> send_index = 0;
+  os::Plain<size_t> receive_index = 0;
   ElementOps ops;
   runtime::ChanWaiterList receivers;
   runtime::ChanWaiterList senders;

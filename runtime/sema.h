@@ -18,12 +18,12 @@ namespace weft::runtime {
 class WaitQueue {
  public:
   struct Waiter {
-    Goroutine* g;
-    Waiter* next;
-    Waiter* prev;
-    void* tag;       // the caller's
-    bool queued;     // [lock]
-    uint8_t result;  // set by who unlinks it; the waiter reads it after its park
+    os::Plain<Goroutine*> g;
+    os::Plain<Waiter*> next;
+    os::Plain<Waiter*> prev;
+    void* tag;                  // the caller's
+    os::Plain<bool> queued;     // [lock]
+    os::Plain<uint8_t> result;  // set by who unlinks it; the waiter reads it after its park
   };
 
   // Waits unless `still_waiting(arg)`, asked under the queue's lock, is false. True: it waited
@@ -46,7 +46,7 @@ class WaitQueue {
 
   Lock lock_{LockRank::kWaitQueue};
   os::Atomic<Waiter*> head_{nullptr};  // [lock_]; empty() peeks
-  Waiter* tail_ = nullptr;             // [lock_]
+  os::Plain<Waiter*> tail_ = nullptr;  // [lock_]
 };
 
 }  // namespace weft::runtime

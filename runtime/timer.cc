@@ -68,7 +68,8 @@ void SiftDown(TimerHeap* h, int32_t i) {
 
 void PublishFirst(TimerHeap* h) {
   // Release: nothing of the timer is read without the lock; see the essay.
-  h->first_when.Store(h->size == 0 ? 0 : h->heap[0]->when, os::kRelease<"timer.first">);
+  const int64_t first = h->size == 0 ? 0 : static_cast<int64_t>(h->heap[0]->when);
+  h->first_when.Store(first, os::kRelease<"timer.first">);
 }
 
 void Grow(TimerHeap* h) {

@@ -17,13 +17,13 @@ struct TimerHeap;
 using TimerFunction = void (*)(void* arg, uintptr_t seq);
 
 struct Timer {
-  os::Atomic<TimerHeap*> heap{nullptr};  // where it is; changes under that heap's lock
-  int32_t index = -1;                    // [heap's lock] place in the heap
-  int64_t when = 0;                      // [heap's lock] Nanotime() at which it fires
-  int64_t period = 0;                    // [heap's lock] > 0: fires again every so many ns
-  TimerFunction function = nullptr;      // set before it is added
-  void* arg = nullptr;
-  uintptr_t seq = 0;
+  os::Atomic<TimerHeap*> heap{nullptr};         // where it is; changes under that heap's lock
+  os::Plain<int32_t> index = -1;                // [heap's lock] place in the heap
+  os::Plain<int64_t> when = 0;                  // [heap's lock] Nanotime() at which it fires
+  os::Plain<int64_t> period = 0;                // [heap's lock] > 0: fires again every so many ns
+  os::Plain<TimerFunction> function = nullptr;  // set before it is added
+  os::Plain<void*> arg = nullptr;
+  os::Plain<uintptr_t> seq = 0;
 };
 
 // Nanoseconds of the monotonic clock.

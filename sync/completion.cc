@@ -7,7 +7,8 @@
 //   3. Wait: under the queue's lock it looks for kSet and for the end of its context; neither: it
 //      links itself and parks.
 //   4. The context's callback takes its waiter out of the queue, if it is there, and wakes it.
-//   5. Awake or not needing to wait: CAS kSet -> kTaken (acquire): the winner owns the slot.
+//   5. Awake or not needing to wait, having seen kSet (acquire): CAS kSet -> kTaken: the winner owns
+//      the slot.
 // No wakeup is lost: 2 stores before it takes the queue's lock, 3 looks under it. Nor is a
 // cancellation: the context is done before its callback runs; a callback that takes the lock
 // before the waiter is linked comes before 3's look.
@@ -96,8 +97,8 @@ absl::Status AwaitCompletion(CompletionCore* core, const Context& ctx) {
 
 bool TakeCompletion(CompletionCore* core) {
   uint32_t set = kSet;
-  // Acquire: sees the value; pairs with completion.publish.
-  return core->state.CompareExchange(set, kTaken, os::kAcquire<"completion.take">);
+  // Only who has seen the value there (AwaitCompletion) asks for it.
+  return core->state.CompareExchange(set, kTaken, os::kRelaxed<"completion.take">);
 }
 
 bool HoldsCompletionValue(const CompletionCore* core) {

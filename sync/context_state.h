@@ -29,15 +29,15 @@ struct ContextState : ContextWord {
   ~ContextState() { WEFT_CHECK(first == nullptr && running == nullptr); }
 
   runtime::Lock lock{runtime::LockRank::kContext};
-  Reason reason = kLive;                  // [f]
-  absl::Status cause;                     // [f] OK: none was given
-  ContextCallback* first = nullptr;       // [k] callbacks, children's links among them
-  ContextCallback* last = nullptr;        // [k]
-  ContextCallback* running = nullptr;     // [k] the one that the canceller is calling
-  sync::Waiter* remover = nullptr;        // [k] waits for `running` to be over
-  os::Atomic<uint32_t> has_chan{0};       // [k] writes; `chan` is there, and constant
-  Chan<ContextDone> chan{nullptr};        // [k] writes, once
-  int64_t when = INT64_MAX;               // [c] effective deadline, as Nanotime; INT64_MAX: none
+  os::Plain<Reason> reason = kLive;               // [f]
+  absl::Status cause;                             // [f] OK: none was given
+  os::Plain<ContextCallback*> first = nullptr;    // [k] callbacks, children's links among them
+  os::Plain<ContextCallback*> last = nullptr;     // [k]
+  os::Plain<ContextCallback*> running = nullptr;  // [k] the one that the canceller is calling
+  os::Plain<sync::Waiter*> remover = nullptr;     // [k] waits for `running` to be over
+  os::Atomic<uint32_t> has_chan{0};               // [k] writes; `chan` is there, and constant
+  Chan<ContextDone> chan{nullptr};                // [k] writes, once
+  os::Plain<int64_t> when = INT64_MAX;    // [c] effective deadline, as Nanotime; INT64_MAX: none
   struct DeadlineState* timed = nullptr;  // [c] this, when it has a timer of its own
   void (*destroy)(ContextState*);         // [c] frees it
   Link link;                              // [c] once attached

@@ -65,8 +65,8 @@ struct MutexProtocol {
 
   // Taken from Go: starvationThresholdNs.
   static constexpr int64_t kStarvationNs = os::Scaled(1'000'000, 1'500);
-  static constexpr int kSpins = 4;                     // taken from Go: active_spin
-  static constexpr int kRelaxesASpin = 30;             // taken from Go: active_spin_cnt
+  static constexpr int kSpins = 4;          // taken from Go: active_spin
+  static constexpr int kRelaxesASpin = 30;  // taken from Go: active_spin_cnt
 
   struct Claim {
     Mutex* mutex;

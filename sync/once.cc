@@ -38,8 +38,8 @@ bool Once::Begin() {
 }
 
 void Once::Finish() {
-  // Release: hands on what the function did; pairs with once.do. Acquire: sees the waiters.
-  if (state_.Exchange(kDone, os::kAcqRel<"once.finish">) == kWaitedFor) {
+  // Release: hands on what the function did; pairs with once.do. The waiters are under the lock.
+  if (state_.Exchange(kDone, os::kRelease<"once.finish">) == kWaitedFor) {
     sync::WakeAllAndTell(
         sync::QueueIn(queue_), [](void*) {}, nullptr);
   }

@@ -47,12 +47,12 @@ static_assert(Element<absl::Time>::kTrivial);
 // [l] under `lock`
 struct TimerState {
   runtime::Lock lock{runtime::LockRank::kTimerOwner};
-  bool armed = false;        // [l] it is to fire
-  int64_t when = INT64_MAX;  // [l] Nanotime; INT64_MAX: never, and not in the heap
-  int64_t period = 0;        // [l] 0: fires once
-  uintptr_t seq = 0;         // [l] of the latest Arm
-  runtime::Timer timer;      // in the heap: armed
-  sync::CallCount calls;     // functions that are to come or running
+  os::Plain<bool> armed = false;        // [l] it is to fire
+  os::Plain<int64_t> when = INT64_MAX;  // [l] Nanotime; INT64_MAX: never, and not in the heap
+  os::Plain<int64_t> period = 0;        // [l] 0: fires once
+  os::Plain<uintptr_t> seq = 0;         // [l] of the latest Arm
+  runtime::Timer timer;                 // in the heap: armed
+  sync::CallCount calls;                // functions that are to come or running
   Chan<absl::Time> fired{1};
 
   static void Fire(void* arg, uintptr_t seq);

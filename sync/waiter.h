@@ -96,7 +96,7 @@ class CallCount {
   static constexpr uint32_t kDraining = uint32_t{1} << 31;
 
   os::Atomic<uint32_t> word_{0};
-  Waiter* drainer_ = nullptr;
+  os::Plain<Waiter*> drainer_ = nullptr;
 };
 
 // A timer on the stack that wakes a Waiter. Infinite (INT64_MAX): none. On a plain thread it is the

@@ -189,9 +189,9 @@ class ContextCallback {
 
   Context context_;  // where it is; null when in none, or in Background
   Function function_;
-  ContextCallback* next_ = nullptr;  // [context's lock]
-  ContextCallback* prev_ = nullptr;  // [context's lock]
-  bool queued_ = false;              // [context's lock]
+  os::Plain<ContextCallback*> next_ = nullptr;  // [context's lock]
+  os::Plain<ContextCallback*> prev_ = nullptr;  // [context's lock]
+  os::Plain<bool> queued_ = false;              // [context's lock]
 };
 
 // Makes `ctx` the calling goroutine's own for as long as this object lives; nests. To be

@@ -75,6 +75,36 @@ MODEL(context_done_channel) {
   Join();
 }
 
+// Two ask for the channel at once, one of them makes it; the handles go in any order.
+MODEL(context_done_twice, 1) {
+  alignas(Context) static char rooms[2][sizeof(Context)];
+  Context* handles[2] = {};
+  {
+    CancelContext ctx = Context::WithCancel(Context::Background());
+    for (int i = 0; i < 2; i++) handles[i] = new (rooms[i]) Context(ctx);
+    ctx.Cancel();
+  }
+  for (Context* handle : handles) {
+    Spawn("waiter", [handle] {
+      (void)handle->Done().Receive();
+      Check(handle->status().code() == absl::StatusCode::kCancelled, "it says why");
+      handle->~Context();
+    });
+  }
+  Join();
+}
+
+// Done is seen with its reason.
+MODEL(context_status) {
+  CancelContext ctx = Context::WithCancel(Context::Background());
+  Spawn("looker", [&ctx] {
+    const absl::StatusCode code = ctx.status().code();
+    Check(code == absl::StatusCode::kOk || code == absl::StatusCode::kCancelled, "it says why");
+  });
+  Spawn("canceller", [&ctx] { ctx.Cancel(); });
+  Join();
+}
+
 MODEL(completion_two_waiters) {
   Completion<int> value;
   os::Plain<int> payload = 0;
@@ -96,7 +126,7 @@ MODEL(completion_two_waiters) {
 }
 
 // Nothing is lost: the value, or the cancellation; a value that was not taken is there.
-MODEL(completion_against_cancel) {
+MODEL(completion_against_cancel, 1) {
   Completion<int> value;
   CancelContext ctx = Context::WithCancel(Context::Background());
   os::Plain<bool> taken = false;
@@ -107,19 +137,39 @@ MODEL(completion_against_cancel) {
   Check(value.Wait(Context::Background()).ok() != taken, "who gave up has left it");
 }
 
-// The last handles go in any order.
+// A value whose end must come after all that was done with it.
+struct Tracked {
+  explicit Tracked(int first) : value(first) {}
+  os::Plain<int> value;
+};
+
+// The handles go in any order; the last destroys a value that nobody has taken.
 MODEL(completion_dropped) {
-  auto* shared = new Completion<int>;
-  Spawn("setter", [handle = shared]() mutable {
-    Completion<int> own(*handle);
-    own.Set(5);
+  alignas(Completion<Tracked>) static char rooms[2][sizeof(Completion<Tracked>)];
+  auto* first = new (rooms[0]) Completion<Tracked>;
+  auto* second = new (rooms[1]) Completion<Tracked>(*first);
+  Spawn("setter", [first] {
+    first->Set(Tracked(5));
+    first->~Completion();
   });
-  Spawn("waiter", [handle = shared] {
-    Completion<int> own(*handle);
-    (void)own.Wait(Context::Background());
+  Spawn("looker", [second] {
+    (void)second->IsSet();
+    second->~Completion();
   });
   Join();
-  delete shared;
+}
+
+MODEL(completion_void) {
+  Completion<void> done;
+  os::Plain<int> payload = 0;
+  Spawn("setter", [&] {
+    payload = 1;
+    done.Set();
+  });
+  Spawn("waiter", [&] {
+    Check(done.Wait(Context::Background()).ok() && payload == 1, "what came before is seen");
+  });
+  Join();
 }
 
 }  // namespace

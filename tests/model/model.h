@@ -120,9 +120,10 @@ struct Harness {
   static Harness* first;
 };
 
-#define MODEL(name)                                                \
-  static void Model_##name();                                      \
-  static ::weft::model::Harness model_##name(#name, Model_##name); \
+// MODEL(name) or MODEL(name, stale loads in one run).
+#define MODEL(name, ...)                                                                      \
+  static void Model_##name();                                                                 \
+  static ::weft::model::Harness model_##name(#name, Model_##name __VA_OPT__(, ) __VA_ARGS__); \
   static void Model_##name()
 
 }  // namespace weft::model

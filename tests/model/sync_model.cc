@@ -1,5 +1,6 @@
 // Mutex, WaitGroup, Once and Cond between plain threads, which wait by the same queues as
 // goroutines.
+#include "sync/waiter.h"
 #include "tests/model/model.h"
 #include "weft/cond.h"
 #include "weft/mutex.h"
@@ -126,6 +127,25 @@ MODEL(once_three) {
     Spawn(name, [&w] {
       w.once.Do([&w] { w.runs = w.runs + 1; });
       Check(w.runs == 1, "it has run, once");
+    });
+  }
+  Join();
+}
+
+// The first of two wakers is the one, and what it did before is seen.
+MODEL(waiter_two_wakers) {
+  struct World {
+    sync::Waiter waiter;
+    os::Plain<int> payload[2];
+  } w;
+  Spawn("waiter", [&w] {
+    const int reason = w.waiter.Wait(WaitReason::kSleep);
+    Check(w.payload[reason - 1] == reason, "what came before is seen");
+  });
+  for (int i = 0; i < 2; i++) {
+    Spawn(kNames[i], [&w, i] {
+      w.payload[i] = i + 1;
+      w.waiter.Wake(static_cast<sync::Waiter::Reason>(i + 1));
     });
   }
   Join();

@@ -173,11 +173,11 @@ class Atomic {
 template <class T>
 class Plain {
  public:
-  Plain() : Plain(T()) {}
-  Plain(T value) : value_(value) { Made(); }  // NOLINT(google-explicit-constructor)
+  constexpr Plain() : Plain(T()) {}
+  constexpr Plain(T value) : value_(value) { Made(); }  // NOLINT(google-explicit-constructor)
   Plain(const Plain& other) : value_(other) { Made(); }
-  ~Plain() {
-    if (model::current_run != 0) model::PlainDestroyed(state_);
+  constexpr ~Plain() {
+    if (!std::is_constant_evaluated() && model::current_run != 0) model::PlainDestroyed(state_);
   }
   Plain& operator=(const Plain& other) { return *this = static_cast<T>(other); }
   Plain& operator=(T value) {
@@ -206,8 +206,8 @@ class Plain {
   }
 
  private:
-  void Made() {
-    if (model::current_run != 0) model::PlainMade(state_);
+  constexpr void Made() {
+    if (!std::is_constant_evaluated() && model::current_run != 0) model::PlainMade(state_);
   }
 
   T value_;
