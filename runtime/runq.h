@@ -92,6 +92,7 @@ class RunQueue {
       uint32_t tail = tail_.Load(os::kRelaxed<"runq.pop.tail">);
       if (tail == head) return nullptr;
       // The owner wrote the slot itself.
+      const os::ReadStamp stamp = os::StampReads();
       G* g = slot_[head % kCapacity].Load(os::kRelaxed<"runq.pop.slot">);
       if (alone_) {
         // As the CAS.
@@ -99,7 +100,10 @@ class RunQueue {
         return g;
       }
       // Release keeps the slot's read before it, for Push 1 of a later owner.
-      if (head_.CompareExchange(head, head + 1, os::kRelease<"runq.pop.take">)) return g;
+      if (head_.CompareExchange(head, head + 1, os::kRelease<"runq.pop.take">)) {
+        slot_[head % kCapacity].Commit(stamp);
+        return g;
+      }
     }
   }
 
@@ -124,12 +128,16 @@ class RunQueue {
       n -= n / 2;
       if (n == 0) return take_next ? StealNext(out) : 0;
       if (n > kCapacity / 2) continue;  // head and tail are not of one moment
+      const os::ReadStamp stamp = os::StampReads();
       for (uint32_t i = 0; i < n; i++) {
         // Counts only when the CAS below succeeds.
         out[i] = slot_[(head + i) % kCapacity].Load(os::kRelaxed<"runq.steal.slot">);
       }
       // Release: the reads above come before it; pairs with runq.push.head.
-      if (head_.CompareExchange(head, head + n, os::kAcqRel<"runq.steal.take">)) return n;
+      if (head_.CompareExchange(head, head + n, os::kAcqRel<"runq.steal.take">)) {
+        for (uint32_t i = 0; i < n; i++) slot_[(head + i) % kCapacity].Commit(stamp);
+        return n;
+      }
     }
   }
 
@@ -163,6 +171,7 @@ class RunQueue {
   // Moves half of a full ring to `out`. False: a thief was faster.
   bool SpillHalf(uint32_t head, GQueue* out) {
     G* batch[kCapacity / 2];
+    const os::ReadStamp stamp = os::StampReads();
     for (uint32_t i = 0; i < kCapacity / 2; i++) {
       // The owner wrote them.
       batch[i] = slot_[(head + i) % kCapacity].Load(os::kRelaxed<"runq.spill.slot">);
@@ -171,6 +180,7 @@ class RunQueue {
     if (!head_.CompareExchange(head, head + kCapacity / 2, os::kRelease<"runq.spill.take">)) {
       return false;
     }
+    for (uint32_t i = 0; i < kCapacity / 2; i++) slot_[(head + i) % kCapacity].Commit(stamp);
     for (G* g : batch) out->PushBack(g);
     return true;
   }
@@ -189,7 +199,7 @@ class RunQueue {
   os::Atomic<uint32_t> head_{0};  // who takes, by CAS
   os::Atomic<uint32_t> tail_{0};  // the owner alone
   os::Atomic<G*> next_{nullptr};  // the owner puts, anyone takes by CAS
-  os::Atomic<G*> slot_[kCapacity] = {};
+  os::Speculative<G*> slot_[kCapacity] = {};
 };
 
 }  // namespace weft::runtime

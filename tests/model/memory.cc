@@ -382,6 +382,18 @@ void PlainRead(PlainState& p) {
   p.reads[t.id] = t.now.Clock(t.id);
 }
 
+Clocks StampReads() {
+  return engine.running->now.vector[0];
+}
+
+void CommitRead(PlainState& p, const Clocks& stamp) {
+  Renew(p);
+  const uint16_t* clocks = reinterpret_cast<const uint16_t*>(&stamp);
+  if (p.write_clock > clocks[p.writer]) Race("speculative read with a write", p.writer);
+  const Thread& t = *engine.running;
+  if (p.reads[t.id] < clocks[t.id]) p.reads[t.id] = clocks[t.id];
+}
+
 void PlainWrite(PlainState& p) {
   Renew(p);
   Thread& t = *engine.running;

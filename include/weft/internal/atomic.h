@@ -89,6 +89,20 @@ class Atomic {
 template <class T>
 using Plain = T;
 
+// A slot that is read by who does not own it yet, and counts only if a later compare-exchange gives
+// it to him; who then calls Commit. The explorer checks from there that nobody wrote it meanwhile,
+// or writes it unordered with the read: what a load that returns a later store would show.
+struct ReadStamp {};
+inline ReadStamp StampReads() {
+  return {};
+}
+template <class T>
+class Speculative : public Atomic<T> {
+ public:
+  using Atomic<T>::Atomic;
+  void Commit(ReadStamp) const {}
+};
+
 // A number that only has to be large here, and small where every schedule is run.
 constexpr int Scaled(int here, int explored [[maybe_unused]]) {
   return here;

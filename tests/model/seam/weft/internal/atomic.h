@@ -55,6 +55,9 @@ void PlainMade(PlainState& state);
 void PlainDestroyed(PlainState& state);
 void PlainRead(PlainState& state);
 void PlainWrite(PlainState& state);
+// A read that was made when the thread's clocks were `stamp`, and counts now.
+Clocks StampReads();
+void CommitRead(PlainState& state, const Clocks& stamp);
 
 }  // namespace weft::model
 
@@ -211,6 +214,27 @@ class Plain {
   }
 
   T value_;
+  mutable model::PlainState state_;
+};
+
+// See the product's header: its write and, once committed, its read are those of a plain field.
+using ReadStamp = model::Clocks;
+inline ReadStamp StampReads() {
+  return model::current_run != 0 ? model::StampReads() : ReadStamp{};
+}
+template <class T>
+class Speculative : public Atomic<T> {
+ public:
+  using Atomic<T>::Atomic;
+  void Store(T value, Order site) {
+    Atomic<T>::Store(value, site);
+    if (model::current_run != 0) model::PlainWrite(state_);
+  }
+  void Commit(const ReadStamp& stamp) const {
+    if (model::current_run != 0) model::CommitRead(state_, stamp);
+  }
+
+ private:
   mutable model::PlainState state_;
 };
 
