@@ -103,6 +103,10 @@ extern Engine engine;
 uint64_t Random();
 int Record(int n, int otherwise);
 
+// ---- fatal.cc ----
+// A crash in a run is a failure of that run.
+void CatchCrashes();
+
 // ---- schedule.cc ----
 // Before each visible operation: another thread may go first.
 void Point();

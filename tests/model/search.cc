@@ -200,6 +200,7 @@ Result Explore(const Options& given, void (*body)()) {
   Options o = given;
   Result r;
   MakeThreadGs();
+  CatchCrashes();
   engine.body = body;
   engine.failed = false;
   engine.most_steps = o.most_steps;
