@@ -78,8 +78,9 @@ class RunQueue {
         *inherits = true;
         return next;
       }
-      // Acquire: who put it was this owner, but a former one of the P may have.
-      if (next_.CompareExchange(next, nullptr, os::kAcquire<"runq.next.take">)) {
+      // Acquire: who put it was this owner, but a former one of the P may have. Release: who sees
+      // it gone sees in the ring what it was put over; pairs with runq.empty.next.
+      if (next_.CompareExchange(next, nullptr, os::kAcqRel<"runq.next.take">)) {
         *inherits = true;
         return next;
       }
@@ -112,8 +113,7 @@ class RunQueue {
     // As in Pop.
     G* next = next_.Load(os::kRelaxed<"runq.next.take.look">);
     if (next == nullptr) return nullptr;
-    return next_.CompareExchange(next, nullptr, os::kAcquire<"runq.next.take.all">) ? next
-                                                                                    : nullptr;
+    return next_.CompareExchange(next, nullptr, os::kAcqRel<"runq.next.take.all">) ? next : nullptr;
   }
 
   // Thief. Takes half, at least one, into `out`; its number is returned. runnext too when there

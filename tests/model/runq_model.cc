@@ -126,12 +126,16 @@ MODEL(runq_overflow) {
   for (auto& once : w.taken) Check(once == 1, "every one is taken");
 }
 
-// Empty never says so of a queue that is not: a goroutine moves from the ring to runnext and back.
+// Empty never says so of a queue that is not: what runnext held moves to the ring as it is put
+// over, then runnext is taken.
 MODEL(runq_empty) {
   World<2> w;
-  w.queue.PutNext(w.Number(0));
+  w.Put(0, true);
   Spawn("owner", [&w] {
-    if (G* kicked = w.queue.PutNext(w.Number(1)); kicked != nullptr) w.Push(kicked);
+    w.Put(1, true);
+    bool inherits = false;
+    w.Take(w.queue.Pop(&inherits));
+    Check(inherits, "runnext goes first");
   });
   Spawn("looker", [&w] { Check(!w.queue.Empty(), "it is never empty"); });
   Join();
