@@ -11,7 +11,12 @@ void PushLocal(P* p, G* g) {
 }
 
 void PushNext(P* p, G* g) {
-  if (G* kicked = p->runq.PutNext(g); kicked != nullptr) PushLocal(p, kicked);
+  G* kicked = p->runq.PutNext(g);
+  if (kicked == nullptr) return;
+  PushLocal(p, kicked);
+  // PutNext's barrier came before this push, and a thief may have taken `g` since: who looks for the
+  // last time then must see `kicked`, or be seen idle (wake.cc, rule 1).
+  if (!p->runq.alone()) os::Fence(os::kSeqCst<"push.next.fence">);
 }
 
 void PushGlobalLocked(G* g) {

@@ -39,7 +39,14 @@ G* EndSlice(P* p) {
   p->preempt.Store(false,
                    os::kRelaxed<"schedule.preempt.served">);  // a hint, set again when needed
   Bump(p->schedtick);
-  if (G* next = p->runq.TakeNext(); next != nullptr) PushLocal(p, next);
+  if (G* next = p->runq.TakeNext(); next != nullptr) {
+    PushLocal(p, next);
+    if (!p->runq.alone()) {
+      // For a moment it was in no queue, and a last look may have missed it (wake.cc, rule 1).
+      os::Fence(os::kSeqCst<"schedule.slice.fence">);
+      WakeP();
+    }
+  }
   return PopGlobal(p, 1);
 }
 

@@ -171,7 +171,8 @@ void StartM(M* m, P* p, bool spinning) {
 void WakeP() {
   Runtime* rt = Rt();
   // Rule 1. The callers' full barrier stands before: PutNext's exchange (none with one P: who put
-  // it holds it, so no P is idle), StopSpinning's, the fence in InjectReady.
+  // it holds it, so no P is idle), PushNext's fence when that put another out, StopSpinning's, the
+  // fence in InjectReady.
   if (rt->idle_p_count.Load(os::kSeqCst<"wakep.idle">) == 0) return;
   // As above.
   if (rt->spinning.Load(os::kSeqCst<"wakep.look">) != 0) return;

@@ -33,6 +33,15 @@ G* FindWork(int proc, bool searcher) {
   return runtime::FindRunnable(m, &inherits);
 }
 
+// As Schedule does, before it runs what was found.
+void StopSearching() {
+  M* m = runtime::GetM();
+  if (!m->spinning) return;
+  m->spinning = false;
+  Rt()->spinning.FetchSub(1, os::kSeqCst<"test.stop_searching">);
+  runtime::WakeP();
+}
+
 // The last searcher goes to sleep as work appears: it finds it, or is woken.
 MODEL(wake_last_searcher) {
   BareRuntime bare(2);
@@ -61,6 +70,29 @@ MODEL(wake_from_outside) {
     runtime::PushGlobal(g);
     os::Fence(os::kSeqCst<"test.outside">);
     runtime::WakeP();
+  });
+  Join();
+}
+
+// One that was to go next makes room for another: both are found, by a thief that then runs what it
+// found, and by one that goes to sleep.
+MODEL(wake_kicked, 1) {
+  BareRuntime bare(3);
+  G* g = bare.goroutine(0);
+  G* h = bare.goroutine(1);
+  Spawn("submitter", [g, h] {
+    Submit(0, g);
+    MakeRunnable(h);
+    runtime::PushNext(runtime::GetM()->p, h);
+    runtime::WakeP();
+  });
+  Spawn("thief", [] {
+    FindWork(1, true);
+    StopSearching();
+  });
+  Spawn("looker", [] {
+    FindWork(2, true);
+    StopSearching();
   });
   Join();
 }
