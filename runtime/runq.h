@@ -78,9 +78,9 @@ class RunQueue {
         *inherits = true;
         return next;
       }
-      // Acquire: who put it was this owner, but a former one of the P may have. Release: who sees
-      // it gone sees in the ring what it was put over; pairs with runq.empty.next.
-      if (next_.CompareExchange(next, nullptr, os::kAcqRel<"runq.next.take">)) {
+      // What its putter wrote is this owner's own, or came with the P. Release: who sees it gone
+      // sees in the ring what it was put over; pairs with runq.empty.next.
+      if (next_.CompareExchange(next, nullptr, os::kRelease<"runq.next.take">)) {
         *inherits = true;
         return next;
       }
@@ -88,7 +88,7 @@ class RunQueue {
     *inherits = false;
     for (;;) {
       // A failed CAS below means a thief moved it.
-      uint32_t head = head_.Load(os::kAcquire<"runq.pop.head">);
+      uint32_t head = head_.Load(os::kRelaxed<"runq.pop.head">);
       // The owner's own word.
       uint32_t tail = tail_.Load(os::kRelaxed<"runq.pop.tail">);
       if (tail == head) return nullptr;
@@ -96,12 +96,11 @@ class RunQueue {
       const os::ReadStamp stamp = os::StampReads();
       G* g = slot_[head % kCapacity].Load(os::kRelaxed<"runq.pop.slot">);
       if (alone_) {
-        // As the CAS.
-        head_.Store(head + 1, os::kRelease<"runq.pop.take.alone">);
+        head_.Store(head + 1, os::kRelaxed<"runq.pop.take.alone">);  // as the CAS
         return g;
       }
-      // Release keeps the slot's read before it, for Push 1 of a later owner.
-      if (head_.CompareExchange(head, head + 1, os::kRelease<"runq.pop.take">)) {
+      // The slot is written again by this owner, or one that the P was handed to.
+      if (head_.CompareExchange(head, head + 1, os::kRelaxed<"runq.pop.take">)) {
         slot_[head % kCapacity].Commit(stamp);
         return g;
       }
@@ -113,14 +112,16 @@ class RunQueue {
     // As in Pop.
     G* next = next_.Load(os::kRelaxed<"runq.next.take.look">);
     if (next == nullptr) return nullptr;
-    return next_.CompareExchange(next, nullptr, os::kAcqRel<"runq.next.take.all">) ? next : nullptr;
+    return next_.CompareExchange(next, nullptr, os::kRelease<"runq.next.take.all">) ? next
+                                                                                    : nullptr;
   }
 
   // Thief. Takes half, at least one, into `out`; its number is returned. runnext too when there
   // is nothing else and `take_next`.
   uint32_t Steal(G* out[kCapacity / 2], bool take_next) {
     for (;;) {
-      // Before the tail is read: else more might be counted than there ever was.
+      // Before the tail is read: else more might be counted than there ever was (which is seen
+      // below, and costs a round).
       uint32_t head = head_.Load(os::kAcquire<"runq.steal.head">);
       // The slots up to it are written; pairs with runq.push.publish.
       uint32_t tail = tail_.Load(os::kAcquire<"runq.steal.tail">);
@@ -134,7 +135,7 @@ class RunQueue {
         out[i] = slot_[(head + i) % kCapacity].Load(os::kRelaxed<"runq.steal.slot">);
       }
       // Release: the reads above come before it; pairs with runq.push.head.
-      if (head_.CompareExchange(head, head + n, os::kAcqRel<"runq.steal.take">)) {
+      if (head_.CompareExchange(head, head + n, os::kRelease<"runq.steal.take">)) {
         for (uint32_t i = 0; i < n; i++) slot_[(head + i) % kCapacity].Commit(stamp);
         return n;
       }
@@ -150,11 +151,12 @@ class RunQueue {
   // ring to runnext and back is not missed.
   bool Empty() const {
     for (;;) {
-      // The three are read as of one moment: the tail did not move in between.
+      // The three are read in this order, and as of one moment: the tail did not move in between.
+      // The last is the one that must be new: runq.empty.next has seen to that.
       uint32_t head = head_.Load(os::kAcquire<"runq.empty.head">);
       uint32_t tail = tail_.Load(os::kAcquire<"runq.empty.tail">);
       G* next = next_.Load(os::kAcquire<"runq.empty.next">);
-      if (tail == tail_.Load(os::kAcquire<"runq.empty.again">)) {
+      if (tail == tail_.Load(os::kRelaxed<"runq.empty.again">)) {
         return head == tail && next == nullptr;
       }
     }
@@ -177,7 +179,7 @@ class RunQueue {
       batch[i] = slot_[(head + i) % kCapacity].Load(os::kRelaxed<"runq.spill.slot">);
     }
     // As Pop takes.
-    if (!head_.CompareExchange(head, head + kCapacity / 2, os::kRelease<"runq.spill.take">)) {
+    if (!head_.CompareExchange(head, head + kCapacity / 2, os::kRelaxed<"runq.spill.take">)) {
       return false;
     }
     for (uint32_t i = 0; i < kCapacity / 2; i++) slot_[(head + i) % kCapacity].Commit(stamp);
@@ -186,11 +188,11 @@ class RunQueue {
   }
 
   uint32_t StealNext(G** out) {
-    // Acquire: what its putter wrote; pairs with runq.next.put.
-    G* next = next_.Load(os::kAcquire<"runq.next.peek">);
+    // Only compared with null and by the CAS below.
+    G* next = next_.Load(os::kRelaxed<"runq.next.peek">);
     if (next == nullptr) return 0;
-    // As the owner takes it.
-    if (!next_.CompareExchange(next, nullptr, os::kAcqRel<"runq.next.steal">)) return 0;
+    // Acquire: what its putter wrote; pairs with runq.next.put.
+    if (!next_.CompareExchange(next, nullptr, os::kAcquire<"runq.next.steal">)) return 0;
     out[0] = next;
     return 1;
   }
