@@ -28,19 +28,19 @@ inline constexpr uint32_t kGeneration = 64;
 // Rules of access: [a] atomic   [l] under `lock`   [c] constant while open   [r] under the ring's
 // lock
 struct alignas(64) Desc {
-  os::Atomic<uintptr_t> word[2];       // [a] by mode
-  os::Atomic<uint32_t> flags{0};       // [a] with the generation; the closer bumps it
-  int fd = -1;                         // [c]
-  Kind kind = Kind::kStream;           // [c]
-  os::Atomic<bool> registered{false};  // [a] the kernel knows it; written under lock
-  bool in_shared = false;              // [l] in the shared set
-  bool was_in_ring = false;            // [l] a ring's poll may still refer to the file
-  bool was_rehomed = false;            // [l] another ring's, too
-  uint8_t away = 0;                    // the reader's: waits in a row on other Ms than its ring's
+  os::Atomic<uintptr_t> word[2];        // [a] by mode
+  os::Atomic<uint32_t> flags{0};        // [a] with the generation; the closer bumps it
+  os::Plain<int> fd = -1;               // [c]
+  Kind kind = Kind::kStream;            // [c]
+  os::Atomic<bool> registered{false};   // [a] the kernel knows it; written under lock
+  os::Plain<bool> in_shared = false;    // [l] in the shared set
+  os::Plain<bool> was_in_ring = false;  // [l] a ring's poll may still refer to the file
+  os::Plain<bool> was_rehomed = false;  // [l] another ring's, too
+  uint8_t away = 0;                     // the reader's: waits in a row on other Ms than its ring's
   os::Atomic<const void*> owner{nullptr};  // [c] its user's object, only to be brought near
   os::Atomic<Ring*> ring{nullptr};         // [r] writes: whose list it is in
-  Desc* ring_next = nullptr;               // [r]
-  Desc* ring_prev = nullptr;               // [r]
+  os::Plain<Desc*> ring_next = nullptr;    // [r]
+  os::Plain<Desc*> ring_prev = nullptr;    // [r]
   Desc* free_next = nullptr;               // in the pool: under its lock
   runtime::Lock lock{runtime::LockRank::kNetDesc};
   uintptr_t seq[2] = {0, 0};         // [l] of the deadline in force

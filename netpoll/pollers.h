@@ -13,7 +13,7 @@
 namespace weft::netpoll {
 
 inline constexpr int kRingsPerP = 4;
-inline constexpr int kMaxRings = 4096;
+inline constexpr int kMaxRings = os::Scaled(4096, 2);
 // Connections may leave a ring faster than its owner removes their polls; then they stay.
 inline constexpr int kMostLeft = 64;
 
@@ -28,8 +28,8 @@ struct Ring {
   uint64_t awaited = 0;         // [t] token of a poll whose last report is waited for
   int wake_fd = -1;             // [c] an eventfd that the ring polls
   runtime::Lock lock{runtime::LockRank::kRing};
-  Desc* descs = nullptr;                 // [l] those that it polls
-  Desc* closing = nullptr;               // [l] closed by other Ms: their polls are to be removed
+  os::Plain<Desc*> descs = nullptr;      // [l] those that it polls
+  os::Plain<Desc*> closing = nullptr;    // [l] closed by other Ms: their polls are to be removed
   os::Atomic<bool> has_requests{false};  // [a] a hint for `closing` and `left`
   uint64_t left[kMostLeft] = {};         // [l] tokens of polls that are to be removed
   int32_t left_count = 0;                // [l]
