@@ -337,6 +337,10 @@ int References(int file) {
   return kernel.file[file].references;
 }
 
+bool IsOver(int file) {
+  return References(file) == 0 || (kernel.file[file].ready & os::kPollHangUp) != 0;
+}
+
 void AwaitRelease(int file) {
   Point();
   while (References(file) > 0) SleepOn(LaneOf(file), -1);

@@ -27,7 +27,9 @@ void Send(int file);
 bool Receive(int fd);
 // How many refer to the file: descriptors, rings' polls.
 int References(int file);
-// Sleeps until nobody does.
+// The far end has been told that nothing comes any more.
+bool IsOver(int file);
+// Sleeps until nobody refers to it.
 void AwaitRelease(int file);
 
 // How many of its polls' reports an enter brings at most; the next one brings more.

@@ -164,6 +164,7 @@ struct RingTest {
   }
   void CloseAndUseAgain() {
     NetpollWorld::Close(c);
+    Check(IsOver(c.socket.file), "the far end learns of it at once");
     next = world.Connect();
   }
   void CheckEnd() {
@@ -232,8 +233,40 @@ MODEL(ring_rehome_close, 0) {
   CloseWhile<RehomeAndAttend>("thief");
 }
 
-// The kernel may end a multishot with a report: the owner adds it again, unless it was moved.
-MODEL(ring_rearm, 0) {
+// Closed where it lives now, which the first owner need not know yet.
+MODEL(ring_rehome_close_here, 0) {
+  RingTest w;
+  Spawn("thief", [&w] {
+    w.world.Be(1);
+    netpoll::Rehome(w.world.m(1), w.c.desc, w.world.ring(0));
+    w.CloseAndUseAgain();
+    w.world.End();
+  });
+  Spawn("sender", [&w] { w.SendOne(); });
+  Spawn("owner", [&w] { w.world.Attend(0); });
+  Join();
+  w.CheckEnd();
+}
+
+// The kernel may end a multishot with a report: the owner adds it again.
+MODEL(ring_rearm_read, 0) {
+  RingTest w;
+  EndOnePoll();
+  Spawn("sender and reader", [&w] {
+    for (int i = 0; i < 2; i++) {
+      w.SendOne();
+      w.ReadOne();
+    }
+    w.world.End();
+  });
+  Spawn("owner", [&w] { w.world.Attend(0); });
+  Join();
+  w.CloseAndUseAgain();
+  w.CheckEnd();
+}
+
+// Unless it was moved, and perhaps closed.
+MODEL(ring_rearm_close, 0) {
   RingTest w;
   EndOnePoll();
   Spawn("closer", [&w] {
@@ -274,7 +307,10 @@ MODEL(ring_close_here, 0) {
     os::CloseDescriptor(w.c.socket.fd);
     w.next = w.world.Connect();
   });
-  Spawn("sender", [&w] { w.SendOne(); });
+  Spawn("sender", [&w] {
+    os::SignalEvent(w.world.ring(0)->wake_fd);  // its report goes before the cancelled poll's
+    w.SendOne();
+  });
   Join();
   w.CheckEnd();
 }
