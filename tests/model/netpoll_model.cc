@@ -78,6 +78,23 @@ MODEL(desc_wait_deadline) {
   Join();
 }
 
+MODEL(desc_wait_evict) {
+  struct {
+    NetpollWorld world;
+    Connection c = world.ConnectByHand();
+    os::Plain<int> evicted = 0;
+  } w;
+  Spawn("waiter", [&w] {
+    Check(WaitToRead(w.c.desc) == Result::kClosing, "nothing else ends it");
+    Check(w.evicted == 1, "what came before the eviction is seen");
+  });
+  Spawn("closer", [&w] {
+    w.evicted = 1;
+    netpoll::Evict(w.c.desc);
+  });
+  Join();
+}
+
 // A reporter that is late: what it says of the former use is not kept for the next.
 MODEL(desc_wait_close) {
   struct {
