@@ -64,8 +64,8 @@ MSleep ChooseSleep(M* m) {
     runtime::InjectReady(m, std::move(refused), runtime::kBusy);
     m->orphan_wakes = 0;
   }
-  // A bound for the idle list, and for this choice.
-  if (r != nullptr && r->count.Load(os::kRelaxed<"poller.polls">) > 0) return runtime::kOnRing;
+  // None: what was asked of the owner by who took the last is seen; pairs with ring.count.
+  if (r != nullptr && r->count.Load(os::kAcquire<"poller.polls">) > 0) return runtime::kOnRing;
   if (r != nullptr) {
     // Polls to be taken back, and what others closed, are not left for the time of the sleep.
     GQueue none;

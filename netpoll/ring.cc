@@ -89,9 +89,11 @@ bool AddPollOrEnter(Ring* r, int fd, uint64_t token) {
   return true;
 }
 
-// For the owner's own decisions: a moment's truth.
-void NotePolls(Ring* r) {
-  const int32_t polls = r->count.Load(os::kRelaxed<"ring.polls">);  // under the lock
+void CountPolls(Ring* r, int32_t change) {
+  const int32_t polls = r->count.Load(os::kRelaxed<"ring.polls">) + change;  // under the lock
+  // Release: who sees that none are left sees why; pairs with poller.polls.
+  r->count.Store(polls, os::kRelease<"ring.count">);
+  // For the owner's own decisions: a moment's truth.
   r->owner->ring_polls.Store(polls, os::kRelaxed<"ring.polls.note">);
 }
 
@@ -101,16 +103,14 @@ void LinkLocked(Ring* r, Desc* d) {
   d->ring_next = r->descs;
   if (r->descs != nullptr) r->descs->ring_prev = d;
   r->descs = d;
-  runtime::Bump(r->count);
-  NotePolls(r);
+  CountPolls(r, 1);
 }
 
 void UnlinkLocked(Ring* r, Desc* d) {
   d->ring.Store(nullptr, os::kRelease<"ring.unlink">);  // decided under the lock
   (d->ring_prev != nullptr ? d->ring_prev->ring_next : r->descs) = d->ring_next;
   if (d->ring_next != nullptr) d->ring_next->ring_prev = d->ring_prev;
-  runtime::Bump(r->count, -1);
-  NotePolls(r);
+  CountPolls(r, -1);
 }
 
 // The polls that every ring has: its eventfd and the shared set.
@@ -272,6 +272,9 @@ bool LeaveRing(Ring* r, Desc* d) {
   if (d->ring.Load(os::kRelaxed<"rehome.check">) != r) return false;  // under both locks
   if (r->left_count == kMostLeft) return false;
   r->left[r->left_count++] = d->Token();
+  // Another token from here on: should it come back before the owner has removed this poll, that
+  // one's last report and its removal are not the new poll's.
+  d->flags.FetchAdd(kGeneration, os::kRelaxed<"rehome.generation">);
   r->has_requests.Store(true, os::kRelease<"rehome.left">);  // pairs with ServeRequests
   UnlinkLocked(r, d);
   return true;
@@ -371,6 +374,8 @@ void MoveToShared(Ring* r, GQueue* out) {
     {
       runtime::LockGuard ring_guard(r->lock);
       if (d->ring.Load(os::kRelaxed<"move.check">) != r) continue;  // under both locks
+      // An owner that finds the ring empty, and is about to sleep elsewhere, is to find this too.
+      r->moved.Store(true, os::kRelease<"ring.moved.unlink">);
       UnlinkLocked(r, d);
     }
     if (d->in_shared) continue;

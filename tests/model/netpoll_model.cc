@@ -298,6 +298,56 @@ MODEL(ring_rearm_close, 0) {
   w.CheckEnd();
 }
 
+// The reader comes back to the first M before that M has entered its ring.
+MODEL(ring_rehome_back, 0) {
+  RingTest w;
+  w.world.Be(1);
+  netpoll::Rehome(w.world.m(1), w.c.desc, w.world.ring(0));
+  w.world.Be(0);
+  netpoll::Rehome(w.world.m(0), w.c.desc, w.world.ring(1));
+  runtime::weft_set_m(nullptr);
+  Spawn("closer", [&w] {
+    w.CloseAndUseAgain();
+    w.world.End();
+  });
+  Spawn("owner", [&w] { w.world.Attend(0); });
+  Join();
+  w.CheckEnd();
+}
+
+// Closed by the owner.
+MODEL(ring_rehome_back_here, 0) {
+  RingTest w;
+  w.world.Be(1);
+  netpoll::Rehome(w.world.m(1), w.c.desc, w.world.ring(0));
+  w.world.Be(0);
+  netpoll::Rehome(w.world.m(0), w.c.desc, w.world.ring(1));
+  runtime::weft_set_m(nullptr);
+  Spawn("owner", [&w] {
+    w.world.Be(0);
+    GQueue none;
+    netpoll::ReadRing(w.world.ring(0), 0, false, &none);
+    netpoll::ReadRing(w.world.ring(0), 0, false, &none);
+    w.CloseAndUseAgain();
+  });
+  Join();
+  w.CheckEnd();
+}
+
+// The owner goes to sleep while sysmon moves: it does not keep the polls all the while.
+MODEL(ring_move_release, 0) {
+  RingTest w;
+  Spawn("closer", [&w] {
+    w.CloseAndUseAgain();
+    AwaitRelease(w.c.socket.file);
+    w.world.End();
+  });
+  Spawn("owner", [&w] { w.world.Attend(0); });
+  Spawn("sysmon", [&w] { MoveAndAttend(w); });
+  Join();
+  w.CheckEnd();
+}
+
 // Closed by a plain thread: the owner wakes up and takes the poll back.
 MODEL(ring_close_elsewhere, 0) {
   RingTest w;
