@@ -47,15 +47,15 @@ void CasGStatusSlow(G* g, GState from, GState to) {
 
 bool CasToGScanStatus(G* g, GState from) {
   uint32_t found = from;
-  // Acquire: the stack as its owner left it. Release: nothing yet, but the word's history stays
-  // one chain, so that a reader of a later state sees all earlier writes.
-  return g->status.word_.CompareExchange(found, from | kScan, os::kAcqRel<"status.scan">);
+  // Acquire: the stack as its owner left it. It hands nothing on yet; what came before is handed on
+  // by the chain of exchanges.
+  return g->status.word_.CompareExchange(found, from | kScan, os::kAcquire<"status.scan">);
 }
 
 void CasFromGScanStatus(G* g, GState to) {
   uint32_t found = to | kScan;
   // Release: what the scanner did to the stack; pairs with the next transition.
-  if (!g->status.word_.CompareExchange(found, to, os::kAcqRel<"status.unscan">)) {
+  if (!g->status.word_.CompareExchange(found, to, os::kRelease<"status.unscan">)) {
     BadTransition(g, found, to, to);
   }
 }
@@ -65,8 +65,8 @@ GState CasGCopyStack(G* g) {
     uint32_t found = g->status.Read() & ~uint32_t{kScan};
     if (found != Gwaiting && found != Grunnable) BadTransition(g, found, Gwaiting, Gcopystack);
     GState from = static_cast<GState>(found);
-    // As in CasGStatus.
-    if (g->status.word_.CompareExchange(found, Gcopystack, os::kAcqRel<"status.copystack">)) {
+    // As in CasToGScanStatus.
+    if (g->status.word_.CompareExchange(found, Gcopystack, os::kAcquire<"status.copystack">)) {
       return from;
     }
     os::SpinWait(round);
@@ -76,8 +76,10 @@ GState CasGCopyStack(G* g) {
 void CasGToPreemptScan(G* g) {
   for (int round = 0;; round++) {
     uint32_t found = Grunning;
-    // As in CasGStatus; the scan bit keeps suspenders away until dropg is done.
-    if (g->status.word_.CompareExchange(found, Gpreempted | kScan, os::kAcqRel<"status.preempt">)) {
+    // Acquire: what a scanner did. The scan bit keeps suspenders away until its M has let go, and
+    // says so with CasFromGScanStatus.
+    if (g->status.word_.CompareExchange(found, Gpreempted | kScan,
+                                        os::kAcquire<"status.preempt">)) {
       return;
     }
     if (!IsTransient(found, Grunning)) BadTransition(g, found, Grunning, Gpreempted);
@@ -87,8 +89,8 @@ void CasGToPreemptScan(G* g) {
 
 bool CasGFromPreempted(G* g) {
   uint32_t found = Gpreempted;
-  // As in CasGStatus.
-  return g->status.word_.CompareExchange(found, Gwaiting, os::kAcqRel<"status.unpreempt">);
+  // Acquire: as its M left it. The claimer hands it on when it readies it.
+  return g->status.word_.CompareExchange(found, Gwaiting, os::kAcquire<"status.unpreempt">);
 }
 
 }  // namespace weft::runtime

@@ -17,8 +17,10 @@
 //      that had read Gwaiting waited for it for ever after the netpoller had readied the G).
 //   3. Who does not know which of Gwaiting and Grunnable it will find uses CasGCopyStack.
 //
-// Orders. A successful transition is acq_rel: acquire, since the new owner reads what the former
-// wrote (saved registers, wait reason, the stack); release, since it hands on what it wrote.
+// Orders. A transition is acq_rel: acquire, since the new owner reads what the former wrote (saved
+// registers, wait reason, the stack); release, since it hands on what it wrote. Who only takes (the
+// scan bit, Gcopystack) acquires, who only gives back releases; each is an exchange, so that what
+// was released before is handed on by the word's chain.
 #pragma once
 
 #include <cstdint>

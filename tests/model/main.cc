@@ -5,8 +5,10 @@
 // model --mutate [--site=NAME]       weakens each memory order by one step: who notices?
 // model --litmus                     the explorer's own test
 // model --list
+#include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -97,18 +99,37 @@ int Replay(const std::vector<const Harness*>& harnesses) {
   return Explore(o, harnesses.front()->body).failed ? 1 : 0;
 }
 
-// Fills in how each site is used.
-void Touch(const std::vector<const Harness*>& harnesses) {
+using Users = std::map<const Site*, std::vector<const Harness*>>;
+
+// Fills in how each site is used, and by whom, the cheapest first.
+Users Touch(std::vector<const Harness*> harnesses) {
+  std::map<const Harness*, uint64_t> steps;
+  std::map<const Harness*, std::vector<Site*>> touched;
+  std::map<Site*, uint8_t> kinds;
   for (const Harness* h : harnesses) {
+    for (Site* s = Site::all; s != nullptr; s = s->next) s->kinds = 0;
     Options o = SearchOptions(*h);
     o.preemptions = 1;
     o.most_seconds = 1;
-    Explore(o, h->body);
+    steps[h] = Explore(o, h->body).steps;
+    for (Site* s = Site::all; s != nullptr; s = s->next) {
+      if (s->kinds == 0) continue;
+      touched[h].push_back(s);
+      kinds[s] |= s->kinds;
+    }
   }
+  for (auto& [site, of_all] : kinds) site->kinds = of_all;
+  std::sort(harnesses.begin(), harnesses.end(),
+            [&](const Harness* a, const Harness* b) { return steps[a] < steps[b]; });
+  Users users;
+  for (const Harness* h : harnesses) {
+    for (const Site* s : touched[h]) users[s].push_back(h);
+  }
+  return users;
 }
 
-const Harness* FindWhoNotices(const std::vector<const Harness*>& harnesses, Result* result) {
-  for (const Harness* h : harnesses) {
+const Harness* FindWhoNotices(const std::vector<const Harness*>& users, Result* result) {
+  for (const Harness* h : users) {
     Options o = SearchOptions(*h);
     *result = Explore(o, h->body);
     if (result->failed) return h;
@@ -117,7 +138,7 @@ const Harness* FindWhoNotices(const std::vector<const Harness*>& harnesses, Resu
 }
 
 int Mutate(const std::vector<const Harness*>& harnesses) {
-  Touch(harnesses);
+  Users users = Touch(harnesses);
   const std::string prefix = absl::GetFlag(FLAGS_site);
   int found = 0;
   int missed = 0;
@@ -128,7 +149,7 @@ int Mutate(const std::vector<const Harness*>& harnesses) {
     for (int i = 0; i < n; i++) {
       s->order = weaker[i];
       Result r;
-      const Harness* h = FindWhoNotices(harnesses, &r);
+      const Harness* h = FindWhoNotices(users[s], &r);
       (h != nullptr ? found : missed)++;
       printf("%-7s %-28s %s -> %-8s %s%s%s\n", h != nullptr ? "found" : "MISSED", s->name,
              OrderName(s->written), OrderName(weaker[i]), h != nullptr ? h->name : "",

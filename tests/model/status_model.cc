@@ -116,6 +116,62 @@ MODEL(status_three) {
   Check(ReadGStatus(&w.g) == Grunnable && w.stack == 2, "all have had their turn");
 }
 
+// What the readier wrote reaches who runs it, past a scanner between them.
+MODEL(status_hand_on) {
+  World w;
+  os::Plain<int> message = 0;
+  BecomeWaiting(w);
+  Spawn("readier", [&w, &message] {
+    message = 1;
+    ReadyIt(w);
+  });
+  Spawn("scanner", [&w] { Scan(w); });
+  Spawn("runner", [&w, &message] {
+    while ((ReadGStatus(&w.g) & ~uint32_t{kScan}) != Grunnable) SpinPause();
+    Check(message == 1, "what came before is seen");
+    CasGStatus<Grunnable, Grunning>(&w.g);
+    w.Touch();
+    CasGStatus<Grunning, Gwaiting>(&w.g);
+    CasGStatus<Gwaiting, Grunnable>(&w.g);
+  });
+  Join();
+  Check(w.stack == 2, "scanned and run");
+}
+
+MODEL(status_scan_shrink) {
+  World w;
+  BecomeWaiting(w);
+  Spawn("scanner", [&w] { Scan(w); });
+  Spawn("shrinker", [&w] { Shrink(w); });
+  Join();
+  Check(ReadGStatus(&w.g) == Gwaiting && w.stack == 2, "one after the other");
+}
+
+// A running goroutine is held still while it comes to a stop by itself.
+MODEL(status_scan_preempt) {
+  World w;
+  BecomeWaiting(w);
+  CasGStatus<Gwaiting, Grunnable>(&w.g);
+  CasGStatus<Grunnable, Grunning>(&w.g);
+  Spawn("itself", [&w] {
+    CasGToPreemptScan(&w.g);
+    Check(w.scans <= 1, "what the scanner did is seen");
+    w.Touch();
+    CasFromGScanStatus(&w.g, Gpreempted);
+  });
+  Spawn("scanner", [&w] {
+    if (!CasToGScanStatus(&w.g, Grunning)) return;
+    w.scans = w.scans + 1;
+    CasFromGScanStatus(&w.g, Grunning);
+  });
+  Spawn("suspender", [&w] {
+    while (!CasGFromPreempted(&w.g)) SpinPause();
+    w.Touch();
+  });
+  Join();
+  Check(w.stack == 2, "stopped and claimed");
+}
+
 MODEL(status_two_scanners) {
   World w;
   BecomeWaiting(w);
