@@ -62,7 +62,7 @@ G* Unblock(Desc* d, Mode mode, bool ready) {
   for (;;) {
     if (old == kReady || (old == kNil && !ready)) return nullptr;
     // Acquire: what the goroutine published with its park; release: what is reported.
-    if (word.CompareExchange(old, old == kNil ? kReady : kNil, os::kSeqCst<"desc.unblock">)) break;
+    if (word.CompareExchange(old, old == kNil ? kReady : kNil, os::kAcqRel<"desc.unblock">)) break;
   }
   if (old == kNil) return nullptr;
   G* g = reinterpret_cast<G*>(old);
@@ -108,8 +108,8 @@ bool CommitWait(Goroutine* g, void* p) {
   if (Verdict(flags, args.mode) == Result::kReady) [[likely]]
     return true;
   seen = self;
-  // Acquire: as who unblocks it.
-  return !word.CompareExchange(seen, kNil, os::kAcquire<"desc.park.back">);
+  // Who put it there was this goroutine, in this wait or a later one.
+  return !word.CompareExchange(seen, kNil, os::kRelaxed<"desc.park.back">);
 }
 
 void KeepHangUp(Desc* d, uint64_t token, uint32_t mask) {
@@ -172,7 +172,7 @@ void Report(Desc* d, uint64_t token, uint32_t mask, runtime::GQueue* out) {
 
 void Forget(Desc* d, runtime::GQueue* out) {
   d->lock.AssertHeld();
-  d->registered.Store(false, os::kRelease<"desc.forget">);  // pairs with Wait 3
+  d->registered.Store(false, os::kRelaxed<"desc.forget">);  // as in Wait 3
   Collect(Unblock(d, Mode::kRead, true), out);
   Collect(Unblock(d, Mode::kWrite, true), out);
 }
@@ -230,15 +230,15 @@ Result Wait(Desc* d, Mode mode, int* error) {
     // 2. A look saves the CAS.
     uintptr_t seen = word.Load(os::kRelaxed<"desc.wait.look">);
     // Acquire: pairs with Unblock.
-    if (seen == kReady && word.CompareExchange(seen, kNil, os::kAcqRel<"desc.wait.take">)) {
+    if (seen == kReady && word.CompareExchange(seen, kNil, os::kAcquire<"desc.wait.take">)) {
       return Result::kReady;
     }
     if ((flags & kHungUp << Index(mode)) != 0) return Result::kReady;
     if (mode == Mode::kRead && entry.m() != nullptr && entry.m()->p != nullptr) {
       FollowReader(entry.m(), d);
     }
-    // 3. Written under the descriptor's lock.
-    if (!d->registered.Load(os::kAcquire<"desc.registered">)) {
+    // 3. Written under the descriptor's lock; nothing is read on the strength of it.
+    if (!d->registered.Load(os::kRelaxed<"desc.registered">)) {
       *error = Register(d);
       if (*error != 0) return Result::kClosing;
     }

@@ -65,8 +65,7 @@ int Register(Desc* d) {
                     : nullptr;
       in_ring = r != nullptr && AddToRing(r, d);
       if (!in_ring && !d->in_shared) error = RegisterShared(d);
-      // Pairs with Wait 3.
-      d->registered.Store(error == 0, os::kRelease<"register.done">);
+      d->registered.Store(error == 0, os::kRelaxed<"register.done">);  // as in Wait 3
     }
   }
   if (!in_ring && error == 0) WatchShared();

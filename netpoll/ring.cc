@@ -98,7 +98,7 @@ void CountPolls(Ring* r, int32_t change) {
 }
 
 void LinkLocked(Ring* r, Desc* d) {
-  d->ring.Store(r, os::kRelease<"ring.link">);  // decided under the lock
+  d->ring.Store(r, os::kRelaxed<"ring.link">);  // decided under the lock
   d->ring_prev = nullptr;
   d->ring_next = r->descs;
   if (r->descs != nullptr) r->descs->ring_prev = d;
@@ -107,7 +107,7 @@ void LinkLocked(Ring* r, Desc* d) {
 }
 
 void UnlinkLocked(Ring* r, Desc* d) {
-  d->ring.Store(nullptr, os::kRelease<"ring.unlink">);  // decided under the lock
+  d->ring.Store(nullptr, os::kRelaxed<"ring.unlink">);  // decided under the lock
   (d->ring_prev != nullptr ? d->ring_prev->ring_next : r->descs) = d->ring_next;
   if (d->ring_next != nullptr) d->ring_next->ring_prev = d->ring_prev;
   CountPolls(r, -1);
@@ -153,13 +153,13 @@ Ring* OpenRing(M* m, Ring* r) {
 
 // Step 3 for what others closed, and the clean-up after 4.
 void ServeRequests(Ring* r) {
-  if (r->moved.Load(os::kAcquire<"ring.moved.look">)) {  // pairs with MoveToShared
+  if (r->moved.Load(os::kRelaxed<"ring.moved.look">)) {  // pairs with MoveToShared
     r->moved.Store(false, os::kRelaxed<"ring.moved.clear">);
     while (!r->uring.RemoveAll(kIgnore)) EnterRing(r);
     EnterRing(r);
     AddOwnPolls(r);
   }
-  if (!r->has_requests.Load(os::kAcquire<"ring.closing.look">))
+  if (!r->has_requests.Load(os::kRelaxed<"ring.closing.look">))
     return;  // a hint, again at the next enter
   Desc* list = nullptr;
   uint64_t left[kMostLeft];
@@ -275,7 +275,7 @@ bool LeaveRing(Ring* r, Desc* d) {
   // Another token from here on: should it come back before the owner has removed this poll, that
   // one's last report and its removal are not the new poll's.
   d->flags.FetchAdd(kGeneration, os::kRelaxed<"rehome.generation">);
-  r->has_requests.Store(true, os::kRelease<"rehome.left">);  // pairs with ServeRequests
+  r->has_requests.Store(true, os::kRelaxed<"rehome.left">);  // pairs with ServeRequests
   UnlinkLocked(r, d);
   return true;
 }
@@ -342,7 +342,7 @@ bool TakeFromRing(M* m, Desc* d, bool* own, bool* wake_owner) {
   *wake_owner = r->closing == nullptr;
   d->ring_next = r->closing;
   r->closing = d;
-  r->has_requests.Store(true, os::kRelease<"ring.closing.set">);  // pairs with ServeRequests
+  r->has_requests.Store(true, os::kRelaxed<"ring.closing.set">);  // pairs with ServeRequests
   return true;
 }
 
@@ -375,7 +375,7 @@ void MoveToShared(Ring* r, GQueue* out) {
       runtime::LockGuard ring_guard(r->lock);
       if (d->ring.Load(os::kRelaxed<"move.check">) != r) continue;  // under both locks
       // An owner that finds the ring empty, and is about to sleep elsewhere, is to find this too.
-      r->moved.Store(true, os::kRelease<"ring.moved.unlink">);
+      r->moved.Store(true, os::kRelaxed<"ring.moved.unlink">);
       UnlinkLocked(r, d);
     }
     if (d->in_shared) continue;
@@ -388,7 +388,7 @@ void MoveToShared(Ring* r, GQueue* out) {
   // For counters.
   runtime::Rt()->netpoll_moved.FetchAdd(moved, os::kRelaxed<"move.counter">);
   // Pairs with ServeRequests.
-  r->moved.Store(true, os::kRelease<"ring.moved.set">);
+  r->moved.Store(true, os::kRelaxed<"ring.moved.set">);
   if (moved > 0) WatchShared();
 }
 

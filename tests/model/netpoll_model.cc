@@ -335,7 +335,7 @@ MODEL(ring_rehome_back_here, 0) {
 }
 
 // The owner goes to sleep while sysmon moves: it does not keep the polls all the while.
-MODEL(ring_move_release, 0) {
+MODEL(ring_move_release, 1) {
   RingTest w;
   Spawn("closer", [&w] {
     w.CloseAndUseAgain();

@@ -133,5 +133,20 @@ MODEL(blocking_return_against_retake) {
   Join();
 }
 
+// The world stops as a goroutine goes into a call: one of the two counts its P.
+MODEL(world_stop_against_call) {
+  BareRuntime bare(2);
+  Spawn("stopper", [] {
+    M* m = BeM(0, 0);
+    runtime::StopWorldLocked(m);
+    Check(Rt()->all_ps[1]->state.Load(os::kRelaxed<"test.state">) == runtime::Pgcstop, "it stands");
+  });
+  Spawn("caller", [] {
+    BeGoroutine(1, 1);
+    internal::EnterBlocking();
+  });
+  Join();
+}
+
 }  // namespace
 }  // namespace weft::model
