@@ -29,7 +29,8 @@
 // once: a partner or a timer that comes late finds a different number. The timer's function gets
 // the ticket as its seq. G's waiters lie on its stack; after 5 nobody holds a pointer to them: they
 // are touched under their channel's lock only, and a winner that readies G touches its waiter only
-// before.
+// before. The word decides, it hands nothing on: that is done by the channels' locks and by the
+// readying. Its exchanges are acq_rel all the same, so that it can be understood without them.
 #include "weft/select.h"
 
 #include "runtime/chan.h"

@@ -17,6 +17,8 @@
 // Enter and a world that is about to stop: the M stores Psyscall, then (seq_cst) reads
 // stop_wanted; the stopper sets stop_wanted, then (seq_cst) reads the P's state. One sees the
 // other; if both do, the CAS to Pgcstop decides who counts the P as stopped.
+// The CASes out of Psyscall hand the P on; all that another M may do with it before 3 comes after a
+// passage through sched_lock, so that their orders are the rule rather than a need.
 #include "runtime/fatal.h"
 #include "runtime/sanitizer.h"
 #include "runtime/sched.h"

@@ -66,7 +66,7 @@ bool UnrefCompletion(CompletionCore* core) {
 
 bool ClaimCompletion(CompletionCore* core) {
   uint32_t empty = kEmpty;
-  // Pairs with completion.unclaim; what the setter writes is handed on by completion.publish.
+  // Pairs with completion.unclaim (a constructor that threw: not explored); what the setter writes is handed on by completion.publish.
   return core->state.CompareExchange(empty, kFilling, os::kAcquire<"completion.claim">);
 }
 

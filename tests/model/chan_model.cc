@@ -45,6 +45,36 @@ MODEL(chan_close) {
   Check(received <= 1, "at most once");
 }
 
+MODEL(chan_is_closed) {
+  Chan<int> chan;
+  os::Plain<int> payload = 0;
+  Spawn("closer", [&] {
+    payload = 1;
+    chan.Close();
+  });
+  Spawn("looker", [&] {
+    if (chan.IsClosed()) Check(payload == 1, "what came before is seen");
+  });
+  Join();
+}
+
+// The last handle frees what the others have used.
+MODEL(chan_dropped) {
+  alignas(Chan<int>) static char rooms[2][sizeof(Chan<int>)];
+  Chan<int>* handles[2] = {};
+  {
+    Chan<int> chan(1);
+    for (int i = 0; i < 2; i++) handles[i] = new (rooms[i]) Chan<int>(chan);
+  }
+  for (Chan<int>* handle : handles) {
+    Spawn("user", [handle] {
+      (void)handle->TrySend(1);
+      handle->~Chan();
+    });
+  }
+  Join();
+}
+
 MODEL(chan_two_receivers) {
   Chan<int> chan;
   os::Atomic<int> sum(0);

@@ -94,6 +94,27 @@ MODEL(context_done_twice, 1) {
   Join();
 }
 
+// A child holds its parent: the last handle of either frees it, with all that was done before.
+MODEL(context_dropped_by_child) {
+  alignas(Context) static char rooms[2][sizeof(Context)];
+  Context* parent = nullptr;
+  Context* child = nullptr;
+  {
+    CancelContext ctx = Context::WithCancel(Context::Background());
+    parent = new (rooms[0]) Context(ctx);
+    child = new (rooms[1]) Context(Context::WithCancel(ctx));
+  }
+  Spawn("parent", [parent] {
+    os::Plain<int> total = 0;
+    Counted counted(&total);
+    Check(parent->AddCallback(&counted), "it is not done");
+    counted.Remove();
+    parent->~Context();
+  });
+  Spawn("child", [child] { child->~Context(); });
+  Join();
+}
+
 // Done is seen with its reason.
 MODEL(context_status) {
   CancelContext ctx = Context::WithCancel(Context::Background());
