@@ -1,5 +1,6 @@
 // Going to sleep against work that appears: one M that searches, others that queue, without the
 // rest of the scheduler.
+#include "runtime/os/clock.h"
 #include "runtime/sched.h"
 #include "tests/model/model.h"
 #include "tests/model/world.h"
@@ -93,6 +94,24 @@ MODEL(wake_kicked, 1) {
   Spawn("looker", [] {
     FindWork(2, true);
     StopSearching();
+  });
+  Join();
+}
+
+// A timer is added as the last M goes to sleep: it sleeps no longer than that.
+MODEL(wake_for_timer) {
+  BareRuntime bare(2);
+  G* g = bare.goroutine(0);
+  MakeRunnable(g);
+  runtime::CasGStatus<runtime::Grunnable, runtime::Grunning>(g);
+  runtime::CasGStatus<runtime::Grunning, runtime::Gwaiting>(g);
+  runtime::Timer timer;
+  Spawn("sleeper", [g] { Check(FindWork(0, false) == g, "the timer readies it"); });
+  Spawn("adder", [g, &timer] {
+    BeM(1, 1);
+    runtime::AddTimer(
+        &timer, os::Nanotime() + 10'000, 0,
+        [](void* arg, uintptr_t) { runtime::ReadyG(runtime::GetM(), static_cast<G*>(arg)); }, g, 0);
   });
   Join();
 }
