@@ -1,4 +1,5 @@
-// The core's lock, the note and a plain thread's park.
+// The core's lock, the note and the gate.
+#include "runtime/gate.h"
 #include "runtime/lock.h"
 #include "runtime/note.h"
 #include "tests/model/model.h"
@@ -110,6 +111,28 @@ MODEL(note_times_out) {
     w.payload = 1;
     w.note.Wakeup();
   });
+  Join();
+}
+
+// Who is inside comes before the end, who comes later does not get in.
+MODEL(gate_against_end) {
+  struct {
+    runtime::ForeignGate gate;
+    os::Plain<int> runtime = 0;  // there: 1
+  } w;
+  const auto pass = [&w] {
+    if (!w.gate.Enter()) return;
+    Check(w.runtime == 1, "it is there");
+    w.gate.Leave();
+  };
+  Spawn("main", [&w] {
+    w.runtime = 1;
+    w.gate.Open();
+    w.gate.Close();
+    w.runtime = 0;
+  });
+  Spawn("thread1", pass);
+  Spawn("thread2", pass);
   Join();
 }
 

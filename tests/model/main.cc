@@ -144,6 +144,7 @@ int Mutate(const std::vector<const Harness*>& harnesses) {
   int missed = 0;
   for (Site* s = Site::all; s != nullptr; s = s->next) {
     if (strncmp(s->name, prefix.c_str(), prefix.size()) != 0) continue;
+    if (strncmp(s->name, "test.", 5) == 0) continue;  // a harness's own
     MemoryOrder weaker[2];
     const int n = s->kinds == 0 ? 0 : Weaker(*s, weaker);
     for (int i = 0; i < n; i++) {
