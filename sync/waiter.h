@@ -20,8 +20,8 @@
 // callbacks, stops timers).
 //
 // Orders: a waker's change is a release, and the waiter's reading of it an acquire: the waiter
-// sees what the waker did before. The commit's is relaxed: the goroutine is handed on by its status
-// word.
+// sees what the waker did before. The commit's is a release, the waker's an acquire, for the
+// goroutine: its status word must be found as parked, or the readying fails on an older value.
 #pragma once
 
 #include <cstdint>
@@ -43,7 +43,7 @@ class Waiter {
     uintptr_t seen = word_.Load(os::kRelaxed<"waiter.look">);
     do {
       if (IsReason(seen)) return false;
-    } while (!word_.CompareExchange(seen, reason, os::kRelease<"waiter.wake">));
+    } while (!word_.CompareExchange(seen, reason, os::kAcqRel<"waiter.wake">));
     if (seen != 0) Ready(reinterpret_cast<Goroutine*>(seen));
     return true;
   }
@@ -55,7 +55,7 @@ class Waiter {
         [](Goroutine* self, void* arg) {
           uintptr_t nothing = 0;
           return static_cast<Waiter*>(arg)->word_.CompareExchange(
-              nothing, reinterpret_cast<uintptr_t>(self), os::kRelaxed<"waiter.parked">);
+              nothing, reinterpret_cast<uintptr_t>(self), os::kRelease<"waiter.parked">);
         },
         this, why);
     return Peek();

@@ -75,7 +75,7 @@ MODEL(chan_dropped) {
   Join();
 }
 
-MODEL(chan_two_receivers) {
+MODEL(chan_two_receivers, 1) {
   Chan<int> chan;
   os::Atomic<int> sum(0);
   Spawn("sender", [&] {

@@ -126,7 +126,7 @@ MODEL(context_status) {
   Join();
 }
 
-MODEL(completion_two_waiters) {
+MODEL(completion_two_waiters, 1) {
   Completion<int> value;
   os::Plain<int> payload = 0;
   os::Atomic<int> got(0);

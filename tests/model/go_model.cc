@@ -9,7 +9,7 @@
 namespace weft::model {
 namespace {
 
-MODEL(go_one) {
+MODEL(go_one, 1) {
   Scheduler scheduler(1);
   os::Plain<int> ran = 0;
   scheduler.Go([&ran] { ran = 1; });
@@ -18,7 +18,7 @@ MODEL(go_one) {
 }
 
 // Each waits for the other without a poll, as two that compute: the second must find an M.
-MODEL(go_two_at_once) {
+MODEL(go_two_at_once, 1) {
   Scheduler scheduler(2);
   os::Atomic<int> here(0);
   const auto meet = [&here] {
@@ -31,7 +31,7 @@ MODEL(go_two_at_once) {
 }
 
 // Started by a goroutine that computes then.
-MODEL(go_child_at_once) {
+MODEL(go_child_at_once, 1) {
   Scheduler scheduler(2);
   os::Atomic<int> ran(0);
   scheduler.Go([&] {
@@ -41,7 +41,7 @@ MODEL(go_child_at_once) {
   scheduler.Run();
 }
 
-MODEL(go_channel) {
+MODEL(go_channel, 1) {
   Scheduler scheduler(2);
   Chan<int> chan;
   os::Plain<int> payload = 0;
@@ -56,7 +56,7 @@ MODEL(go_channel) {
   scheduler.Run();
 }
 
-MODEL(go_yield) {
+MODEL(go_yield, 1) {
   Scheduler scheduler(2);
   os::Atomic<int> flag(0);
   scheduler.Go([&flag] {
@@ -71,7 +71,7 @@ MODEL(go_yield) {
 
 // The call returns only when another goroutine has run: sysmon gives the P to it. Then the first
 // comes back without a P.
-MODEL(go_blocking) {
+MODEL(go_blocking, 1) {
   Scheduler scheduler(1);
   os::Atomic<int> ran(0);
   scheduler.Go([&ran] {
@@ -87,7 +87,7 @@ MODEL(go_blocking) {
 }
 
 // Timers wake an M that sleeps, whoever keeps them.
-MODEL(go_sleep) {
+MODEL(go_sleep, 1) {
   Scheduler scheduler(2);
   os::Plain<int> woken = 0;
   scheduler.Go([&woken] {

@@ -277,14 +277,42 @@ uint64_t DoRmw(Location& location, Site& site, Rmw what, uint64_t operand, uint6
   return m.value;
 }
 
+namespace {
+// A compare-exchange that fails is a load: it may fail on a value that is out of date. Null: it
+// acts on the newest.
+const Message* ChooseStaleFailure(int lane, MemoryOrder order, uint64_t expected) {
+  if (engine.stale_left <= 0) return nullptr;
+  uint16_t oldest = engine.running->now.At(lane);
+  if (order == MemoryOrder::kSeqCst && engine.seq_cst.At(lane) > oldest) {
+    oldest = engine.seq_cst.At(lane);
+  }
+  const Message* option[16];
+  int n = 0;
+  for (const Message* m = &Newest(lane); m->place > oldest && n < 15;) {
+    m = &engine.message[m->previous];
+    if (m->value != expected) option[n++] = m;
+  }
+  if (n == 0) return nullptr;
+  int otherwise = 0;
+  if (engine.random && Random() % 4 == 0) {
+    otherwise = static_cast<int>(Random() % static_cast<uint64_t>(n + 1));
+  }
+  const int pick = Record(n + 1, otherwise);
+  if (pick == 0) return nullptr;
+  engine.stale_left--;
+  return option[pick - 1];
+}
+}  // namespace
+
 bool DoCompareExchange(Location& location, Site& site, uint64_t& expected, uint64_t desired) {
   Point();
   const int lane = Enter(location);
   site.kinds |= kIsRmw;
-  Message* above = ChoosePlace(lane, site.order);
-  const Message& m = Under(lane, above);
-  Thread& t = *engine.running;
   const MemoryOrder order = site.order;
+  const Message* stale = ChooseStaleFailure(lane, order, expected);
+  Message* above = stale == nullptr ? ChoosePlace(lane, order) : nullptr;
+  const Message& m = stale == nullptr ? Under(lane, above) : *stale;
+  Thread& t = *engine.running;
   t.now.At(lane) = m.place;
   Take(t, lane, order, m);
   if (engine.trace) {

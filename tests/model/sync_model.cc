@@ -172,7 +172,7 @@ MODEL(cond_signal) {
 }
 
 // Each signal ends one wait.
-MODEL(cond_two_waiters) {
+MODEL(cond_two_waiters, 1) {
   struct {
     Mutex mutex;
     Cond cond;
