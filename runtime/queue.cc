@@ -14,8 +14,8 @@ void PushNext(P* p, G* g) {
   G* kicked = p->runq.PutNext(g);
   if (kicked == nullptr) return;
   PushLocal(p, kicked);
-  // PutNext's barrier came before this push, and a thief may have taken `g` since: who looks for the
-  // last time then must see `kicked`, or be seen idle (wake.cc, rule 1).
+  // PutNext's barrier came before this push, and a thief may have taken `g` since: who looks for
+  // the last time then must see `kicked`, or be seen idle (wake.cc, rule 1).
   if (!p->runq.alone()) os::Fence(os::kSeqCst<"push.next.fence">);
 }
 

@@ -21,10 +21,11 @@
 // given its P up: the searcher that S relied on may have found no idle P and been counted out, or
 // have found work and called WakeP, just before.
 //
-// What orders that: search.fence on the searcher's side; wakep.idle and wakep.look, after the barrier
-// of who queued, on the other (the explorer finds each of them weakened). The exchanges on spinning
-// and idle_p_count are seq_cst as well, so that no site depends on which fence is near. Those on a
-// P's state and an M's sleep check and count; what lies behind them is handed on under sched_lock.
+// What orders that: search.fence on the searcher's side; wakep.idle and wakep.look, after the
+// barrier of who queued, on the other (the explorer finds each of them weakened). The exchanges on
+// spinning and idle_p_count are seq_cst as well, so that no site depends on which fence is near.
+// Those on a P's state and an M's sleep check and count; what lies behind them is handed on under
+// sched_lock.
 //
 // Duties of idle Ms. Somebody asleep watches the shared set (a ring's sleeper does, too), and
 // somebody asleep keeps the timers. An M that wakes with a P gives its duty up; if it then runs

@@ -7,8 +7,8 @@
 //   3. Wait: under the queue's lock it looks for kSet and for the end of its context; neither: it
 //      links itself and parks.
 //   4. The context's callback takes its waiter out of the queue, if it is there, and wakes it.
-//   5. Awake or not needing to wait, having seen kSet (acquire): CAS kSet -> kTaken: the winner owns
-//      the slot.
+//   5. Awake or not needing to wait, having seen kSet (acquire): CAS kSet -> kTaken: the winner
+//      owns the slot.
 // No wakeup is lost: 2 stores before it takes the queue's lock, 3 looks under it. Nor is a
 // cancellation: the context is done before its callback runs; a callback that takes the lock
 // before the waiter is linked comes before 3's look.
@@ -66,7 +66,8 @@ bool UnrefCompletion(CompletionCore* core) {
 
 bool ClaimCompletion(CompletionCore* core) {
   uint32_t empty = kEmpty;
-  // Pairs with completion.unclaim (a constructor that threw: not explored); what the setter writes is handed on by completion.publish.
+  // Pairs with completion.unclaim (a constructor that threw: not explored); what the setter writes
+  // is handed on by completion.publish.
   return core->state.CompareExchange(empty, kFilling, os::kAcquire<"completion.claim">);
 }
 
