@@ -114,8 +114,8 @@ struct MutexProtocol {
   static bool CanSpin(int spins) {
     if (spins >= kSpins) return false;
     const runtime::M* m = runtime::GetM();
-    const runtime::Runtime* rt = runtime::Rt();
-    if (m == nullptr || m->p == nullptr || rt == nullptr) return false;
+    if (m == nullptr || m->p == nullptr) return false;
+    const runtime::Runtime* rt = runtime::Rt();  // not a plain thread's to read: it may be ending
     // Guesses: a wrong one costs a spin.
     const int busy = rt->procs.Load(os::kRelaxed<"mutex.procs">) -
                      rt->idle_p_count.Load(os::kRelaxed<"mutex.idle">) -
