@@ -170,6 +170,9 @@ void WakeM(M* m);
 // The M has put itself and its P into the idle lists: rule 2, then sleeps. Has a P again when it
 // returns.
 void SleepWithoutWork(M* m);
+// An M that stops looking and runs goroutines must see to it that somebody else looks: there may be
+// more work than it takes (wake.cc, rule 3).
+void StopSpinning(M* m);
 // What only a sleeping M could see to (the shared set, timers), and none does. [s]
 bool IsNeglectedLocked();
 void StopLockedM(M* m);

@@ -15,16 +15,6 @@ namespace {
 // switches, which may be as many slices, so that it would miss the multiples for ever.
 constexpr uint32_t kGlobalTick = 61;
 
-// An M that stops looking and runs goroutines must see to it that somebody else looks: there may
-// be more work than it takes (wake.cc, rule 3).
-void StopSpinning(M* m) {
-  m->spinning = false;
-  // Full order against submitters who look whether somebody spins.
-  int32_t before = Rt()->spinning.FetchSub(1, os::kSeqCst<"schedule.stop_spinning">);
-  if (before <= 0) Fatal("spinning Ms: %d", static_cast<int64_t>(before));
-  WakeP();
-}
-
 G* PopGlobal(P* p, int32_t max) {
   // A hint: who pushes wakes somebody who takes the lock.
   if (Rt()->global_size.Load(os::kRelaxed<"schedule.global.peek">) == 0) return nullptr;
@@ -78,6 +68,14 @@ void Migrate(M* m, G* g) {
 }
 
 }  // namespace
+
+void StopSpinning(M* m) {
+  m->spinning = false;
+  // Full order against submitters who look whether somebody spins.
+  int32_t before = Rt()->spinning.FetchSub(1, os::kSeqCst<"schedule.stop_spinning">);
+  if (before <= 0) Fatal("spinning Ms: %d", static_cast<int64_t>(before));
+  WakeP();
+}
 
 void Schedule(M* m) {
   WEFT_CHECK(m->locks == 1 && m->curg == &m->g0);

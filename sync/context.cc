@@ -195,8 +195,7 @@ void DeadlinePassed(void* arg, uintptr_t) {
 
 ContextState* Derive(const Context& parent, int64_t when) {
   const ContextState* p = StateOf(parent);
-  const int64_t latest = p != nullptr ? int64_t{p->when} : INT64_MAX;
-  if (when >= latest) {
+  if (when >= (p != nullptr ? p->when : INT64_MAX)) {
     ContextState* s = new ContextState([](ContextState* state) { delete state; });
     ContextState::Attach(s, parent);
     return s;

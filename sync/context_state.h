@@ -37,7 +37,7 @@ struct ContextState : ContextWord {
   os::Plain<sync::Waiter*> remover = nullptr;     // [k] waits for `running` to be over
   os::Atomic<uint32_t> has_chan{0};               // [k] writes; `chan` is there, and constant
   Chan<ContextDone> chan{nullptr};                // [k] writes, once
-  os::Plain<int64_t> when = INT64_MAX;    // [c] effective deadline, as Nanotime; INT64_MAX: none
+  int64_t when = INT64_MAX;               // [c] effective deadline, as Nanotime; INT64_MAX: none
   struct DeadlineState* timed = nullptr;  // [c] this, when it has a timer of its own
   void (*destroy)(ContextState*);         // [c] frees it
   Link link;                              // [c] once attached

@@ -50,16 +50,36 @@ void Widen() {
   engine.seq_cst.vector[last] = Vector{};
 }
 
+// The place of the oldest store that the running thread may still read or overtake.
+inline uint16_t OldestAllowed(int lane, MemoryOrder order) {
+  const uint16_t known = engine.running->now.At(lane);
+  if (order != MemoryOrder::kSeqCst) return known;
+  return engine.seq_cst.At(lane) > known ? engine.seq_cst.At(lane) : known;
+}
+
+inline void NoteSeqCst(int lane, MemoryOrder order, uint16_t place) {
+  if (order == MemoryOrder::kSeqCst && place > engine.seq_cst.At(lane)) {
+    engine.seq_cst.At(lane) = place;
+  }
+}
+
+// 0: the newest; 1 .. n: one of `n` others, which counts as a stale load.
+int PickStale(int n) {
+  int otherwise = 0;
+  if (engine.random && Random() % 4 == 0) {
+    otherwise = static_cast<int>(Random() % static_cast<uint64_t>(n + 1));
+  }
+  const int pick = Record(n + 1, otherwise);
+  if (pick > 0) engine.stale_left--;
+  return pick;
+}
+
 // A store may take an earlier place in modification order than those already made, if its thread
 // does not know of them: a relaxed store that another thread's later store overtakes (2+2W and its
 // kin). So may a read-modify-write, which then reads what it is put on. Returns the message to put
 // it under, or null for the newest place.
 Message* ChoosePlace(int lane, MemoryOrder order) {
-  const uint16_t known_here = engine.running->now.At(lane);
-  uint16_t known = known_here;
-  if (order == MemoryOrder::kSeqCst && engine.seq_cst.At(lane) > known) {
-    known = engine.seq_cst.At(lane);
-  }
+  const uint16_t known = OldestAllowed(lane, order);
   Message* m = &Newest(lane);
   if (m->place == known || engine.stale_left <= 0) return nullptr;
   Message* option[16];
@@ -69,13 +89,8 @@ Message* ChoosePlace(int lane, MemoryOrder order) {
     if (!m->rmw && m->place - below > 1) option[n++] = m;
   }
   if (n == 0) return nullptr;
-  int otherwise = 0;
-  if (engine.random && Random() % 4 == 0) {
-    otherwise = static_cast<int>(Random() % static_cast<uint64_t>(n + 1));
-  }
-  const int pick = Record(n + 1, otherwise);
+  const int pick = PickStale(n);
   if (pick == 0) return nullptr;
-  engine.stale_left--;
   return option[pick - 1];
 }
 
@@ -109,9 +124,7 @@ void Publish(int lane, MemoryOrder order, uint64_t value, const Message* read, M
     m->view.At(lane) = place;
   }
   if (read != nullptr) Join(&m->view, read->view, read->vectors);  // a release sequence goes on
-  if (order == MemoryOrder::kSeqCst && place > engine.seq_cst.At(lane)) {
-    engine.seq_cst.At(lane) = place;
-  }
+  NoteSeqCst(lane, order, place);
   t.now.Clock(t.id)++;
   if (read != nullptr && read->value == value) {
     // An exchange that changed nothing, as a test-and-set lock's in a spin: a round of only such
@@ -220,25 +233,14 @@ uint64_t DoLoad(Location& location, Site& site) {
   const MemoryOrder order = site.order;
   site.kinds |= kIsLoad;
   const Message* m = &Newest(lane);
-  uint16_t oldest = t.now.At(lane);
-  if (order == MemoryOrder::kSeqCst && engine.seq_cst.At(lane) > oldest) {
-    oldest = engine.seq_cst.At(lane);
-  }
+  const uint16_t oldest = OldestAllowed(lane, order);
   if (m->place != oldest && engine.stale_left > 0) {
     int older = 0;
     for (const Message* k = m; k->place > oldest; k = &engine.message[k->previous]) older++;
-    int otherwise = 0;
-    if (engine.random && Random() % 4 == 0) {
-      otherwise = static_cast<int>(Random() % static_cast<uint64_t>(older + 1));
-    }
-    const int pick = Record(older + 1, otherwise);
-    if (pick > 0) engine.stale_left--;
-    for (int i = pick; i > 0; i--) m = &engine.message[m->previous];
+    for (int i = PickStale(older); i > 0; i--) m = &engine.message[m->previous];
   }
   t.now.At(lane) = m->place;
-  if (order == MemoryOrder::kSeqCst && m->place > engine.seq_cst.At(lane)) {
-    engine.seq_cst.At(lane) = m->place;
-  }
+  NoteSeqCst(lane, order, m->place);
   Take(t, lane, order, *m);
   if (engine.trace) {
     Trace("%lld          load %s %s%s", Shown(m->value), OrderName(order), site.name,
@@ -282,10 +284,7 @@ namespace {
 // acts on the newest.
 const Message* ChooseStaleFailure(int lane, MemoryOrder order, uint64_t expected) {
   if (engine.stale_left <= 0) return nullptr;
-  uint16_t oldest = engine.running->now.At(lane);
-  if (order == MemoryOrder::kSeqCst && engine.seq_cst.At(lane) > oldest) {
-    oldest = engine.seq_cst.At(lane);
-  }
+  const uint16_t oldest = OldestAllowed(lane, order);
   const Message* option[16];
   int n = 0;
   for (const Message* m = &Newest(lane); m->place > oldest && n < 15;) {
@@ -293,13 +292,8 @@ const Message* ChooseStaleFailure(int lane, MemoryOrder order, uint64_t expected
     if (m->value != expected) option[n++] = m;
   }
   if (n == 0) return nullptr;
-  int otherwise = 0;
-  if (engine.random && Random() % 4 == 0) {
-    otherwise = static_cast<int>(Random() % static_cast<uint64_t>(n + 1));
-  }
-  const int pick = Record(n + 1, otherwise);
+  const int pick = PickStale(n);
   if (pick == 0) return nullptr;
-  engine.stale_left--;
   return option[pick - 1];
 }
 }  // namespace
@@ -320,9 +314,7 @@ bool DoCompareExchange(Location& location, Site& site, uint64_t& expected, uint6
           Shown(desired), OrderName(order), site.name, m.value == expected ? "" : "  FAILED");
   }
   if (m.value != expected) {
-    if (order == MemoryOrder::kSeqCst && m.place > engine.seq_cst.At(lane)) {
-      engine.seq_cst.At(lane) = m.place;
-    }
+    NoteSeqCst(lane, order, m.place);
     expected = m.value;
     return false;
   }

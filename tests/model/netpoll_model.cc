@@ -208,6 +208,15 @@ void RehomeAndAttend(RingTest& w) {
   w.world.Attend(1);
 }
 
+// Before the threads begin; neither ring is entered between.
+void RehomeThereAndBack(RingTest& w) {
+  for (int to : {1, 0}) {
+    w.world.Be(to);
+    netpoll::Rehome(w.world.m(to), w.c.desc, w.world.ring(1 - to));
+  }
+  runtime::weft_set_m(nullptr);
+}
+
 template <void (*kAct)(RingTest&)>
 void ReadWhile(const char* actor) {
   RingTest w;
@@ -301,11 +310,7 @@ MODEL(ring_rearm_close, 0) {
 // The reader comes back to the first M before that M has entered its ring.
 MODEL(ring_rehome_back, 0) {
   RingTest w;
-  w.world.Be(1);
-  netpoll::Rehome(w.world.m(1), w.c.desc, w.world.ring(0));
-  w.world.Be(0);
-  netpoll::Rehome(w.world.m(0), w.c.desc, w.world.ring(1));
-  runtime::weft_set_m(nullptr);
+  RehomeThereAndBack(w);
   Spawn("closer", [&w] {
     w.CloseAndUseAgain();
     w.world.End();
@@ -318,11 +323,7 @@ MODEL(ring_rehome_back, 0) {
 // Closed by the owner.
 MODEL(ring_rehome_back_here, 0) {
   RingTest w;
-  w.world.Be(1);
-  netpoll::Rehome(w.world.m(1), w.c.desc, w.world.ring(0));
-  w.world.Be(0);
-  netpoll::Rehome(w.world.m(0), w.c.desc, w.world.ring(1));
-  runtime::weft_set_m(nullptr);
+  RehomeThereAndBack(w);
   Spawn("owner", [&w] {
     w.world.Be(0);
     GQueue none;

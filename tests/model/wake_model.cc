@@ -36,11 +36,7 @@ G* FindWork(int proc, bool searcher) {
 
 // As Schedule does, before it runs what was found.
 void StopSearching() {
-  M* m = runtime::GetM();
-  if (!m->spinning) return;
-  m->spinning = false;
-  Rt()->spinning.FetchSub(1, os::kSeqCst<"test.stop_searching">);
-  runtime::WakeP();
+  if (M* m = runtime::GetM(); m->spinning) runtime::StopSpinning(m);
 }
 
 // The last searcher goes to sleep as work appears: it finds it, or is woken.
