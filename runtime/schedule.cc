@@ -81,6 +81,7 @@ void Schedule(M* m) {
   WEFT_CHECK(m->locks == 1 && m->curg == &m->g0);
   for (;;) {
     Runtime* rt = Rt();
+    // Pairs with BeginExit.
     if (rt->exiting.Load(os::kAcquire<"schedule.exiting">) != 0) ExitM(m);
     if (m->end_thread) {
       HandOffP(m, ReleaseP(m));
