@@ -29,7 +29,7 @@ struct TimerHeap {
   os::Atomic<int64_t> first_when{0};  // when the earliest fires, 0: none; written under lock
 };
 
-inline constexpr uint32_t kRunQueueCapacity = 256;
+inline constexpr uint32_t kRunQueueCapacity = os::Scaled(256, 4);
 inline constexpr int kDirectSwitches = 61;  // then one pass through the scheduler (taken from Go)
 
 // Rules of access: [m] the M that holds it   [a] atomic   [s] under sched.lock

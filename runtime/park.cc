@@ -123,7 +123,7 @@ namespace {
   } else {
     RunNext(m, p, next, inherits, begins_on);
     if (begins_on != nullptr) [[unlikely]]
-      next->sp = arch::MakeFirstContext(next->stack.hi);
+      next->sp = arch::MakeContext(next->stack.hi, arch::weft_gostart);
     BeforeSwitch(fake_stack, next->stack.lo, next->stack.hi, next->sanitizer_fiber);
     m = static_cast<M*>(arch::weft_switch(&g->sp, next->sp, m));
   }

@@ -142,7 +142,7 @@ void Execute(M* m, G* g, bool inherits_slice) {
     } else {
       g->stack = Rt()->stacks.Allocate(g->stack_class);
     }
-    g->sp = arch::MakeFirstContext(g->stack.hi);
+    g->sp = arch::MakeContext(g->stack.hi, arch::weft_gostart);
     g->started = true;
     g->sanitizer_fiber = NewFiber();
   }

@@ -98,7 +98,7 @@ class StackPool {
     os::Atomic<size_t> touched{0};
     os::Atomic<uint32_t> turn{0};
   };
-  static constexpr int kMaxArenas = 256;
+  static constexpr int kMaxArenas = os::Scaled(256, 1);
 
   Stack Cut(int size_class);
   Arena* NewArena(int size_class);

@@ -28,13 +28,16 @@ void weft_call_on_stack(void* sp, void (*fn)(void*), void* arg);
 void weft_gostart();
 }
 
-// Lays out a context at the top of a fresh stack that begins in weft_gostart; returns its sp.
-inline void* MakeFirstContext(uintptr_t stack_top) {
+// What a call pushes: a function begins so far below an aligned address.
+inline constexpr uintptr_t kCallBytes = 8;
+
+// Lays out a context that begins in `entry` with sp at stack_top; returns its sp.
+inline void* MakeContext(uintptr_t stack_top, void (*entry)()) {
   SavedContext* context = reinterpret_cast<SavedContext*>(stack_top - sizeof(SavedContext));
   *context = {};
   context->mxcsr = 0x1f80;  // the psABI's values at process start
   context->x87_control = 0x037f;
-  context->pc = reinterpret_cast<uint64_t>(&weft_gostart);
+  context->pc = reinterpret_cast<uint64_t>(entry);
   return context;
 }
 
