@@ -17,8 +17,9 @@
 
 namespace weft::runtime {
 
-inline constexpr int kMaxProcs = os::Scaled(1024, 4);  // chosen: as many as the largest machines have CPUs
-inline constexpr int kMaxMs = 10'000;   // taken from Go: sched.maxmcount
+inline constexpr int kMaxProcs =
+    os::Scaled(1024, 4);               // chosen: as many as the largest machines have CPUs
+inline constexpr int kMaxMs = 10'000;  // taken from Go: sched.maxmcount
 
 // WEFT_DEBUG, read once at start.
 struct DebugFlags {

@@ -9,7 +9,7 @@
 namespace weft::model {
 namespace {
 
-MODEL(go_one, 1) {
+MODEL(go_one, kOneBudget) {
   Scheduler scheduler(1);
   os::Plain<int> ran = 0;
   scheduler.Go([&ran] { ran = 1; });
@@ -18,7 +18,7 @@ MODEL(go_one, 1) {
 }
 
 // Each waits for the other without a poll, as two that compute: the second must find an M.
-MODEL(go_two_at_once, 1) {
+MODEL(go_two_at_once, kOneBudget) {
   Scheduler scheduler(2);
   os::Atomic<int> here(0);
   const auto meet = [&here] {
@@ -31,7 +31,7 @@ MODEL(go_two_at_once, 1) {
 }
 
 // Started by a goroutine that computes then.
-MODEL(go_child_at_once, 1) {
+MODEL(go_child_at_once, kOneBudget) {
   Scheduler scheduler(2);
   os::Atomic<int> ran(0);
   scheduler.Go([&] {
@@ -41,7 +41,7 @@ MODEL(go_child_at_once, 1) {
   scheduler.Run();
 }
 
-MODEL(go_channel, 1) {
+MODEL(go_channel, kOneBudget) {
   Scheduler scheduler(2);
   Chan<int> chan;
   os::Plain<int> payload = 0;
@@ -56,7 +56,7 @@ MODEL(go_channel, 1) {
   scheduler.Run();
 }
 
-MODEL(go_yield, 1) {
+MODEL(go_yield, kOneBudget) {
   Scheduler scheduler(2);
   os::Atomic<int> flag(0);
   scheduler.Go([&flag] {
@@ -71,7 +71,7 @@ MODEL(go_yield, 1) {
 
 // The call returns only when another goroutine has run: sysmon gives the P to it. Then the first
 // comes back without a P.
-MODEL(go_blocking, 1) {
+MODEL(go_blocking, kOneBudget) {
   Scheduler scheduler(1);
   os::Atomic<int> ran(0);
   scheduler.Go([&ran] {
@@ -87,7 +87,7 @@ MODEL(go_blocking, 1) {
 }
 
 // Timers wake an M that sleeps, whoever keeps them.
-MODEL(go_sleep, 1) {
+MODEL(go_sleep, kOneBudget) {
   Scheduler scheduler(2);
   os::Plain<int> woken = 0;
   scheduler.Go([&woken] {

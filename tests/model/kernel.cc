@@ -87,8 +87,19 @@ constinit Kernel kept = {};
 os::Atomic<uint32_t> sleepers[kMostFiles];
 Site sleep_site{"kernel", MemoryOrder::kRelaxed};
 
-int LaneOf(int file) {
-  return sleepers[file].Here(sleep_site).lane;
+int SleepersOf(int file) {
+  return LaneOf(sleepers[file].Here(sleep_site));
+}
+
+// All that the kernel holds is the threads' in common: whoever uses it comes after who did before.
+void Use() {
+  if (InRun()) MixShared(&engine.kernel_hash);
+}
+
+// A system call begins.
+void Call() {
+  Point();
+  Use();
 }
 
 void Release(Order& o) {
@@ -145,12 +156,12 @@ void Unrefer(int file) {
   f.type = Type::kFree;
   for (Entry& e : kernel.entry) e.used = e.used && e.file != file;
   Release(f.order);
-  if (InRun()) WakeOn(LaneOf(file), kMostThreads);
+  if (InRun()) WakeOn(SleepersOf(file), kMostThreads);
 }
 
 void WakeSleeper(int file) {
   Release(kernel.file[file].order);
-  if (InRun()) WakeOn(LaneOf(file), 1);
+  if (InRun()) WakeOn(SleepersOf(file), 1);
 }
 
 // Something has happened to a file: who watches it learns of it.
@@ -183,7 +194,9 @@ void MakeReady(int file, uint32_t mask) {
   Notify(file, mask);
 }
 
+// Who is told of a file's state comes after who made it so.
 uint32_t ReadinessOf(int file) {
+  Acquire(kernel.file[file].order);
   if (file != kernel.epoll) return kernel.file[file].ready;
   for (const Entry& e : kernel.entry) {
     if (e.used && e.ready) return os::kPollIn;
@@ -194,7 +207,7 @@ uint32_t ReadinessOf(int file) {
 // ---- The epoll set ----
 
 int AddEntry(int fd, uint32_t mask, uint64_t data, bool level) {
-  Point();
+  Call();
   const int file = FileOf(fd);
   if (engine.trace) Trace("epoll: add descriptor %d, file %d", fd, file);
   if (file == 0) return -EBADF;
@@ -288,6 +301,7 @@ void BringReports(Ring& r) {
 
 // What each enter does.
 void EnterRing(Ring& r) {
+  Use();
   Acquire(kernel.file[r.file].order);
   for (int i = 0; i < r.submissions; i++) {
     const Submission& s = r.submission[i];
@@ -306,7 +320,7 @@ void EnterRing(Ring& r) {
 // ---- For harnesses ----
 
 Socket OpenSocket() {
-  Point();
+  Call();
   const int fd = NewFile(Type::kSocket);
   kernel.file[FileOf(fd)].ready = os::kPollOut;
   if (engine.trace) Trace("opens descriptor %d, file %d", fd, FileOf(fd));
@@ -314,7 +328,7 @@ Socket OpenSocket() {
 }
 
 void Send(int file) {
-  Point();
+  Call();
   if (engine.trace) Trace("sends to file %d", file);
   if (kernel.file[file].type != Type::kSocket) return;
   Acquire(kernel.file[file].order);
@@ -322,7 +336,7 @@ void Send(int file) {
 }
 
 bool Receive(int fd) {
-  Point();
+  Call();
   File& f = kernel.file[FileOf(fd)];
   if (f.type != Type::kSocket) Fail("kernel", "descriptor %d is no socket", fd);
   const bool came = (f.ready & os::kPollIn) != 0;
@@ -334,6 +348,7 @@ bool Receive(int fd) {
 }
 
 int References(int file) {
+  Use();
   return kernel.file[file].references;
 }
 
@@ -342,8 +357,11 @@ bool IsOver(int file) {
 }
 
 void AwaitRelease(int file) {
-  Point();
-  while (References(file) > 0) SleepOn(LaneOf(file), -1);
+  Call();
+  while (References(file) > 0) {
+    SleepOn(SleepersOf(file), -1);
+    Use();
+  }
   Acquire(kernel.file[file].order);
 }
 
@@ -367,9 +385,9 @@ void RestoreKernel() {
 
 namespace weft::os {
 
+using model::Call;
 using model::engine;
 using model::kernel;
-using model::Point;
 
 int Epoll::Open() {
   fd_ = model::NewFile(model::Type::kEpoll);
@@ -390,7 +408,7 @@ int Epoll::AddLevel(int fd, uint32_t mask, uint64_t user_data) {
 }
 
 void Epoll::Remove(int fd) {
-  Point();
+  Call();
   if (engine.trace) model::Trace("epoll: remove descriptor %d", fd);
   for (model::Entry& e : kernel.entry) {
     e.used = e.used && (e.fd != fd || e.file != model::FileOf(fd));
@@ -398,13 +416,13 @@ void Epoll::Remove(int fd) {
 }
 
 int Epoll::Wait(EpollEvent* out, int size, int64_t timeout_ns) {
-  Point();
-  for (;;) {
+  Call();
+  for (;; model::Use()) {
     model::Acquire(kernel.file[kernel.epoll].order);
     const int n = model::TakeEntries(out, size);
     if (engine.trace) model::Trace("epoll: %d events", n);
     if (n > 0 || timeout_ns == 0) return n;
-    if (!model::SleepOn(model::LaneOf(kernel.epoll), timeout_ns)) return 0;
+    if (!model::SleepOn(model::SleepersOf(kernel.epoll), timeout_ns)) return 0;
   }
 }
 
@@ -413,18 +431,18 @@ int OpenEvent() {
 }
 
 void SignalEvent(int fd) {
-  Point();
+  Call();
   if (engine.trace) model::Trace("signals eventfd %d", fd);
   model::MakeReady(model::FileOf(fd), kPollIn);
 }
 
 void DrainEvent(int fd) {
-  Point();
+  Call();
   kernel.file[model::FileOf(fd)].ready = 0;
 }
 
 void CloseDescriptor(int fd) {
-  Point();
+  Call();
   const int file = model::FileOf(fd);
   if (engine.trace) model::Trace("closes descriptor %d, file %d", fd, file);
   if (file == 0) model::Fail("kernel", "descriptor %d is closed twice", fd);
@@ -433,7 +451,7 @@ void CloseDescriptor(int fd) {
 }
 
 void ShutdownSocket(int fd) {
-  Point();
+  Call();
   if (engine.trace) model::Trace("shuts descriptor %d down", fd);
   model::MakeReady(model::FileOf(fd), kPollIn | kPollOut | kPollReadHangUp | kPollHangUp);
 }
@@ -446,7 +464,7 @@ int Uring::Open(unsigned, unsigned) {
 }
 
 void Uring::Close() {
-  Point();
+  Call();
   model::Ring& r = model::RingOf(fd_);
   for (model::Poll& p : r.poll) {
     if (p.armed) model::Unrefer(p.file);
@@ -469,30 +487,31 @@ bool Uring::RemoveAll(uint64_t user_data) {
 
 // A look at shared memory: no call, but others' calls go before or after it.
 bool Uring::HasWork() const {
-  Point();
+  Call();
   const model::Ring& r = model::RingOf(fd_);
   return r.submissions > 0 || r.completions > 0 || model::HasReports(r);
 }
 
 int Uring::Enter() {
-  Point();
+  Call();
   if (engine.trace) model::Trace("enters ring %d", fd_);
   model::EnterRing(model::RingOf(fd_));
   return 0;
 }
 
 int Uring::EnterAndWait(int64_t timeout_ns) {
-  Point();
+  Call();
   if (engine.trace) model::Trace("enters ring %d to wait", fd_);
   model::Ring& r = model::RingOf(fd_);
   model::EnterRing(r);
-  while (r.completions == 0 && model::SleepOn(model::LaneOf(r.file), timeout_ns)) {
+  while (r.completions == 0 && model::SleepOn(model::SleepersOf(r.file), timeout_ns)) {
     model::EnterRing(r);
   }
   return 0;
 }
 
 unsigned Uring::Reap(UringEvent* out, unsigned size) {
+  model::Use();
   model::Ring& r = model::RingOf(fd_);
   unsigned n = 0;
   while (n < size && static_cast<int>(n) < r.completions) {
@@ -507,7 +526,7 @@ unsigned Uring::Reap(UringEvent* out, unsigned size) {
 }
 
 bool RingIsReadable(int ring_fd) {
-  Point();
+  Call();
   const model::Ring& r = model::RingOf(ring_fd);
   return r.completions > 0 || model::HasReports(r);
 }

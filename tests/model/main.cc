@@ -21,6 +21,7 @@ ABSL_FLAG(int, bound, 3, "preemptions in one schedule, searched completely");
 ABSL_FLAG(uint64_t, random, 1'000'000, "random schedules of each harness");
 ABSL_FLAG(uint64_t, seed, 1, "of the first random schedule");
 ABSL_FLAG(double, seconds, 1e9, "at most so long for each search of each harness");
+ABSL_FLAG(bool, merge, true, "a state that several schedules reach is explored once");
 ABSL_FLAG(bool, spurious, false, "futex waits may return for no reason");
 ABSL_FLAG(std::string, replay, "", "a schedule, as a failure prints it");
 ABSL_FLAG(bool, mutate, false, "weakens memory orders");
@@ -49,6 +50,7 @@ Options SearchOptions(const Harness& h) {
   o.preemptions = absl::GetFlag(FLAGS_bound);
   o.stale = h.stale;
   o.most_seconds = absl::GetFlag(FLAGS_seconds);
+  o.merge = absl::GetFlag(FLAGS_merge);
   o.spurious = absl::GetFlag(FLAGS_spurious);
   return o;
 }

@@ -1,6 +1,6 @@
 // The memory model: what a load may return, where a store may go; see model.h.
 #include <cstdio>
-#include <cstring>
+#include <utility>
 
 #include "tests/model/engine.h"
 
@@ -15,9 +15,6 @@ inline Vector Max(Vector a, Vector b) {
 inline void Join(View* into, const View& from, int vectors) {
   for (int i = 0; i < vectors; i++) into->vector[i] = Max(into->vector[i], from.vector[i]);
 }
-inline void JoinLocations(View* into, const View& from) {
-  for (int i = 1; i < engine.vectors; i++) into->vector[i] = Max(into->vector[i], from.vector[i]);
-}
 inline void Copy(View* into, const View& from) {
   for (int i = 0; i < engine.vectors; i++) into->vector[i] = from.vector[i];
 }
@@ -31,6 +28,7 @@ inline Message* NewMessage(uint64_t value) {
   Message* m = &engine.message[engine.messages++];
   m->value = value;
   m->rmw = false;
+  m->hash = engine.running->hash;
   m->vectors = static_cast<uint8_t>(engine.vectors);
   return m;
 }
@@ -50,6 +48,14 @@ void Widen() {
   engine.seq_cst.vector[last] = Vector{};
 }
 
+inline uint64_t PlaceHash(int lane, uint16_t place) {
+  return Mixed(engine.lane[lane].identity, place);
+}
+
+inline uint64_t PairHash(const Message& before, const Message& m) {
+  return Mixed(before.hash + m.place, m.hash);
+}
+
 // The place of the oldest store that the running thread may still read or overtake.
 inline uint16_t OldestAllowed(int lane, MemoryOrder order) {
   const uint16_t known = engine.running->now.At(lane);
@@ -59,18 +65,19 @@ inline uint16_t OldestAllowed(int lane, MemoryOrder order) {
 
 inline void NoteSeqCst(int lane, MemoryOrder order, uint16_t place) {
   if (order == MemoryOrder::kSeqCst && place > engine.seq_cst.At(lane)) {
+    engine.seq_cst_hash += PlaceHash(lane, place) - PlaceHash(lane, engine.seq_cst.At(lane));
     engine.seq_cst.At(lane) = place;
   }
 }
 
 // 0: the newest; 1 .. n: one of `n` others, which counts as a stale load.
-int PickStale(int n) {
+int PickStale(Kind kind, int n) {
   int otherwise = 0;
   if (engine.random && Random() % 4 == 0) {
     otherwise = static_cast<int>(Random() % static_cast<uint64_t>(n + 1));
   }
-  const int pick = Record(n + 1, otherwise);
-  if (pick > 0) engine.stale_left--;
+  const int pick = Record(kind, n + 1, otherwise, nullptr);
+  if (pick > 0) SpendStale();
   return pick;
 }
 
@@ -89,32 +96,36 @@ Message* ChoosePlace(int lane, MemoryOrder order) {
     if (!m->rmw && m->place - below > 1) option[n++] = m;
   }
   if (n == 0) return nullptr;
-  const int pick = PickStale(n);
+  const int pick = PickStale(Kind::kPlace, n);
   if (pick == 0) return nullptr;
   return option[pick - 1];
 }
 
-uint16_t TakePlace(int lane, Message* m, Message* above) {
+void TakePlace(int lane, Message* m, Message* above) {
   const uint32_t index = static_cast<uint32_t>(m - engine.message);
   if (above == nullptr) [[likely]] {
     const uint16_t newest = Newest(lane).place;
     if (newest > 65535 - kGap) Fail("limit", "too many stores to %s", engine.lane[lane].name);
     m->previous = engine.lane[lane].newest;
+    m->place = static_cast<uint16_t>(newest + kGap);
+    engine.order_hash += PairHash(Newest(lane), *m);
     engine.lane[lane].newest = index;
-    return static_cast<uint16_t>(newest + kGap);
+    return;
   }
-  const uint16_t below = engine.message[above->previous].place;
+  const Message& below = engine.message[above->previous];
+  m->place = static_cast<uint16_t>(below.place + (above->place - below.place) / 2);
+  engine.order_hash += PairHash(below, *m) + PairHash(*m, *above) - PairHash(below, *above);
   m->previous = above->previous;
   above->previous = index;
   if (engine.trace) Trace("  (overtaken: placed before := %lld)", Shown(above->value));
-  return static_cast<uint16_t>(below + (above->place - below) / 2);
 }
 
 void Publish(int lane, MemoryOrder order, uint64_t value, const Message* read, Message* above) {
   Thread& t = *engine.running;
+  Mix(engine.lane[lane].identity);
   Message* m = NewMessage(value);
-  const uint16_t place = TakePlace(lane, m, above);
-  m->place = place;
+  TakePlace(lane, m, above);
+  const uint16_t place = m->place;
   m->rmw = read != nullptr;
   t.now.At(lane) = t.acquired.At(lane) = place;
   if (Releases(order)) {
@@ -145,6 +156,7 @@ inline void NoteRead(Thread& t, int lane, const Message& m) {
 }
 
 inline void Take(Thread& t, int lane, MemoryOrder order, const Message& m) {
+  Mix(m.hash);
   NoteRead(t, lane, m);
   if (Acquires(order)) Join(&t.now, m.view, m.vectors);
   Join(&t.acquired, m.view, m.vectors);
@@ -178,6 +190,7 @@ void ResetMemory() {
   engine.lanes = 0;
   engine.vectors = 1;
   engine.seq_cst.vector[0] = Vector{};
+  engine.order_hash = engine.seq_cst_hash = 0;
 }
 
 // ---- Objects ----
@@ -187,35 +200,102 @@ void NoteMade(Location& location) {
   location.made_run = current_run;
   location.maker = static_cast<uint8_t>(engine.running->id);
   location.made = engine.running->now.Clock(engine.running->id);
+  location.identity = static_cast<uint32_t>(engine.running->id) << 24 | ++engine.running->makes;
 }
 
 void NoteDestroyed(Location& location) {
-  if (location.run == current_run) engine.lane[location.lane].destroyed = true;
-}
-
-void Freed(const void* memory, size_t bytes) {
-  for (int i = 0; i < engine.lanes; i++) {
-    const char* at = reinterpret_cast<const char*>(engine.lane[i].address);
-    const char* begin = static_cast<const char*>(memory);
-    if (at >= begin && at < begin + bytes) engine.lane[i].destroyed = true;
+  if (location.run != current_run) return;
+  if (location.shared) {
+    engine.lane[location.lane].destroyed = true;
+  } else {
+    location.destroyed = true;
   }
 }
+
+namespace {
+uint64_t IdentityOf(const Location& location) {
+  return location.made_run == current_run ? location.identity
+                                          : reinterpret_cast<uint64_t>(&location);
+}
+
+[[noreturn]] void Learn(const Location& location, Users users) {
+  AddUsers(IdentityOf(location), users);
+  engine.learnt = true;
+  LeaveRun();
+}
+
+inline Users Self(bool writes) {
+  const uint8_t self = static_cast<uint8_t>(1u << engine.running->id);
+  return {self, writes ? self : uint8_t{0}};
+}
+
+// An operation on a location that is not shared.
+void Touch(Location& location, bool writes) {
+  if (location.destroyed) [[unlikely]] {
+    Fail("use after free", "a location was touched after its end");
+  }
+  if (!engine.started) return;
+  Step();
+  const Users self = Self(writes);
+  Users& users = location.users;
+  users.all |= self.all;
+  users.writers |= self.writers;
+  if (writes) engine.running->wrote = true;
+  if (users.writers != 0 && (users.all & (users.all - 1)) != 0) Learn(location, users);
+}
+
+// Before one on a location that is: another may go first, if it can tell.
+inline void PointAt(const Location& location, bool writes) {
+  if (!engine.started) return;
+  const Users self = Self(writes);
+  const Users& users = engine.lane[location.lane].users;
+  if ((self.all & ~users.all) != 0 || (self.writers & ~users.writers) != 0) Learn(location, self);
+  if (((writes ? users.all : users.writers) & ~self.all) != 0) {
+    Point();
+  } else {
+    Step();
+  }
+}
+
+uint64_t Applied(Rmw what, uint64_t old, uint64_t operand, uint64_t mask) {
+  switch (what) {
+    case Rmw::kAdd:
+      return (old + operand) & mask;
+    case Rmw::kOr:
+      return (old | operand) & mask;
+    case Rmw::kAnd:
+      return (old & operand) & mask;
+    case Rmw::kExchange:
+      break;
+  }
+  return operand & mask;
+}
+}  // namespace
 
 void Register(Location& location, const char* name, uint64_t value) {
   Thread& t = *engine.running;
   if (location.made_run == current_run && location.made > t.now.Clock(location.maker)) {
     Fail("data race", "%s is used before its making is visible", name);
   }
+  location.run = current_run;
+  const Users users = engine.replays ? Users{0xff, 0xff} : UsersOf(IdentityOf(location));
+  location.shared = users.all != 0;
+  if (!location.shared) {
+    location.value = value;
+    location.users = {};
+    location.destroyed = false;
+    return;
+  }
   if (engine.lanes == (engine.vectors - 1) * kVectorLanes) Widen();
   const int lane = engine.lanes++;
   location.lane = static_cast<uint8_t>(lane);
-  location.run = current_run;
   Message* m = NewMessage(value);
   const uint32_t index = static_cast<uint32_t>(m - engine.message);
   m->previous = index;
   m->place = kGap;
   for (int i = 0; i < engine.vectors; i++) m->view.vector[i] = Vector{};
-  engine.lane[lane] = {name, index, false, &location};
+  m->hash = IdentityOf(location);
+  engine.lane[lane] = {name, index, false, users, m->hash};
   // Everybody knows it: who may touch it at all has it from its maker.
   for (int i = 0; i < engine.threads; i++) {
     engine.thread[i].now.At(lane) = engine.thread[i].acquired.At(lane) = kGap;
@@ -227,17 +307,21 @@ void Register(Location& location, const char* name, uint64_t value) {
 // ---- Operations ----
 
 uint64_t DoLoad(Location& location, Site& site) {
-  Point();
+  site.kinds |= kIsLoad;
+  if (!location.shared) {
+    Touch(location, false);
+    return location.value;
+  }
+  PointAt(location, false);
   const int lane = Enter(location);
   Thread& t = *engine.running;
   const MemoryOrder order = site.order;
-  site.kinds |= kIsLoad;
   const Message* m = &Newest(lane);
   const uint16_t oldest = OldestAllowed(lane, order);
   if (m->place != oldest && engine.stale_left > 0) {
     int older = 0;
     for (const Message* k = m; k->place > oldest; k = &engine.message[k->previous]) older++;
-    for (int i = PickStale(older); i > 0; i--) m = &engine.message[m->previous];
+    for (int i = PickStale(Kind::kRead, older); i > 0; i--) m = &engine.message[m->previous];
   }
   t.now.At(lane) = m->place;
   NoteSeqCst(lane, order, m->place);
@@ -250,27 +334,32 @@ uint64_t DoLoad(Location& location, Site& site) {
 }
 
 void DoStore(Location& location, Site& site, uint64_t value) {
-  Point();
-  const int lane = Enter(location);
   site.kinds |= kIsStore;
+  if (!location.shared) {
+    Touch(location, true);
+    location.value = value;
+    return;
+  }
+  PointAt(location, true);
+  const int lane = Enter(location);
   if (engine.trace) Trace("-> %lld  store %s %s", Shown(value), OrderName(site.order), site.name);
   Publish(lane, site.order, value, nullptr, ChoosePlace(lane, site.order));
 }
 
 uint64_t DoRmw(Location& location, Site& site, Rmw what, uint64_t operand, uint64_t mask) {
-  Point();
-  const int lane = Enter(location);
   site.kinds |= kIsRmw;
+  if (!location.shared) {
+    Touch(location, true);
+    return std::exchange(location.value, Applied(what, location.value, operand, mask));
+  }
+  PointAt(location, true);
+  const int lane = Enter(location);
   Message* above = ChoosePlace(lane, site.order);
   const Message& m = Under(lane, above);
   Thread& t = *engine.running;
   t.now.At(lane) = m.place;
   Take(t, lane, site.order, m);
-  uint64_t value = operand;
-  if (what == Rmw::kAdd) value = m.value + operand;
-  if (what == Rmw::kOr) value = m.value | operand;
-  if (what == Rmw::kAnd) value = m.value & operand;
-  value &= mask;
+  const uint64_t value = Applied(what, m.value, operand, mask);
   if (engine.trace) {
     Trace("%lld -> %lld  rmw %s %s", Shown(m.value), Shown(value), OrderName(site.order),
           site.name);
@@ -292,16 +381,22 @@ const Message* ChooseStaleFailure(int lane, MemoryOrder order, uint64_t expected
     if (m->value != expected) option[n++] = m;
   }
   if (n == 0) return nullptr;
-  const int pick = PickStale(n);
+  const int pick = PickStale(Kind::kRead, n);
   if (pick == 0) return nullptr;
   return option[pick - 1];
 }
 }  // namespace
 
 bool DoCompareExchange(Location& location, Site& site, uint64_t& expected, uint64_t desired) {
-  Point();
-  const int lane = Enter(location);
   site.kinds |= kIsRmw;
+  if (!location.shared) {
+    const bool fits = location.value == expected;
+    Touch(location, fits);
+    (fits ? location.value : expected) = fits ? desired : location.value;
+    return fits;
+  }
+  PointAt(location, true);
+  const int lane = Enter(location);
   const MemoryOrder order = site.order;
   const Message* stale = ChooseStaleFailure(lane, order, expected);
   Message* above = stale == nullptr ? ChoosePlace(lane, order) : nullptr;
@@ -323,11 +418,27 @@ bool DoCompareExchange(Location& location, Site& site, uint64_t& expected, uint6
 }
 
 namespace {
+// What a seq_cst fence learns, and tells.
+void ExchangeSeqCst(Thread& t) {
+  uint64_t learnt = 0;
+  for (int lane = 0; lane < engine.lanes; lane++) {
+    uint16_t& here = t.now.At(lane);
+    uint16_t& told = engine.seq_cst.At(lane);
+    if (told > here) {
+      learnt += PlaceHash(lane, told);
+      here = told;
+    } else if (here > told) {
+      engine.seq_cst_hash += PlaceHash(lane, here) - PlaceHash(lane, told);
+      told = here;
+    }
+  }
+  t.hash = Mixed(t.hash, learnt);
+}
+
 void FenceOn(Thread& t, MemoryOrder order) {
   if (Acquires(order)) Join(&t.now, t.acquired, engine.vectors);
   if (order == MemoryOrder::kSeqCst) {
-    JoinLocations(&t.now, engine.seq_cst);
-    JoinLocations(&engine.seq_cst, t.now);
+    ExchangeSeqCst(t);
   }
   if (Releases(order)) {
     Copy(&t.released, t.now);
@@ -346,11 +457,20 @@ void DoFence(Site& site) {
 void FenceAll() {
   Point();
   if (engine.trace) Trace("membarrier");
+  for (int i = 0; i < engine.threads; i++) Mix(engine.thread[i].hash);
+  const uint64_t told = engine.running->hash;
+  for (int i = 0; i < engine.threads; i++)
+    engine.thread[i].hash = Mixed(engine.thread[i].hash, told);
   FenceOn(*engine.running, MemoryOrder::kSeqCst);
   for (int i = 0; i < engine.threads; i++) {
     if (&engine.thread[i] != engine.running) FenceOn(engine.thread[i], MemoryOrder::kSeqCst);
   }
   FenceOn(*engine.running, MemoryOrder::kSeqCst);
+}
+
+int LaneOf(Location& location) {
+  if (!location.shared) Learn(location, Self(true));
+  return location.lane;
 }
 
 uint64_t ReadNewest(Location& location) {
@@ -359,70 +479,6 @@ uint64_t ReadNewest(Location& location) {
   engine.running->now.At(lane) = m.place;
   Take(*engine.running, lane, MemoryOrder::kRelaxed, m);
   return m.value;
-}
-
-// ---- Plain fields ----
-
-namespace {
-[[noreturn]] void Race(const char* what, int other) {
-  Fail("data race", "plain field: %s, unordered with %s", what, engine.thread[other].name);
-}
-
-inline void Renew(PlainState& p) {
-  if (p.run == current_run) return;
-  p.run = current_run;
-  p.writer = 0;
-  p.write_clock = 0;
-  p.destroyed = false;
-  memset(p.reads, 0, sizeof(p.reads));
-}
-
-inline void CheckWriter(PlainState& p, Thread& t, const char* what) {
-  if (p.destroyed) Fail("use after free", "plain field: %s after its end", what);
-  if (p.write_clock > t.now.Clock(p.writer)) Race(what, p.writer);
-}
-}  // namespace
-
-void PlainMade(PlainState& p) {
-  p.run = 0;
-  Renew(p);
-  p.writer = engine.running->id;
-  p.write_clock = engine.running->now.Clock(p.writer);
-}
-
-void PlainDestroyed(PlainState& p) {
-  PlainWrite(p);
-  p.destroyed = true;
-}
-
-void PlainRead(PlainState& p) {
-  Renew(p);
-  Thread& t = *engine.running;
-  CheckWriter(p, t, "read after a write");
-  p.reads[t.id] = t.now.Clock(t.id);
-}
-
-Clocks StampReads() {
-  return engine.running->now.vector[0];
-}
-
-void CommitRead(PlainState& p, const Clocks& stamp) {
-  Renew(p);
-  const uint16_t* clocks = reinterpret_cast<const uint16_t*>(&stamp);
-  if (p.write_clock > clocks[p.writer]) Race("speculative read with a write", p.writer);
-  const Thread& t = *engine.running;
-  if (p.reads[t.id] < clocks[t.id]) p.reads[t.id] = clocks[t.id];
-}
-
-void PlainWrite(PlainState& p) {
-  Renew(p);
-  Thread& t = *engine.running;
-  CheckWriter(p, t, "write after a write");
-  for (int i = 0; i < engine.threads; i++) {
-    if (p.reads[i] > t.now.Clock(i)) Race("write after a read", i);
-  }
-  p.writer = t.id;
-  p.write_clock = t.now.Clock(t.id);
 }
 
 }  // namespace weft::model

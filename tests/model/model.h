@@ -77,20 +77,48 @@ void SpinPause();
 // Others may go first, at no cost.
 void GiveWay();
 
-// Memory that is freed: operations on atomics in it fail from now on.
-void Freed(const void* memory, size_t bytes);
+void NoteKnown(uint64_t* history);
+
+// What a harness knows of the world and the program does not: no step of the schedule, no race.
+template <class T>
+class Known {
+ public:
+  constexpr Known(T value) : value_(value) {}  // NOLINT(google-explicit-constructor)
+  Known& operator=(T value) {
+    NoteKnown(&history_);
+    value_ = value;
+    return *this;
+  }
+  operator T() {  // NOLINT(google-explicit-constructor)
+    NoteKnown(&history_);
+    return value_;
+  }
+  T operator++() { return *this = static_cast<T>(value_ + 1); }
+  T operator--() { return *this = static_cast<T>(value_ - 1); }
+
+ private:
+  T value_;
+  uint64_t history_ = 0;
+};
 
 // Which of the spawned threads runs, 1 .. 7; 0: the body itself.
 int ThreadIndex();
 
+// For worlds: called after each run that was left in its middle.
+void OnLeave(void (*clear)());
+
 // ---- For drivers. ----
+
+// Switches and stale loads together are at most `preemptions`. For what is too large otherwise.
+inline constexpr int kOneBudget = -1;
 
 struct Options {
   int preemptions = 3;    // switches away from a thread that could go on, in one run
-  int stale = 2;          // loads in one run that do not return the newest store
+  int stale = 2;          // loads in one run that do not return the newest store; or kOneBudget
   int most_steps = 4000;  // more is a livelock
   uint64_t most_runs = ~uint64_t{0};
   double most_seconds = 1e9;
+  bool merge = true;      // states that several schedules reach: once
   bool spurious = false;  // futex waits may return for no reason
   bool random = false;    // PCT in place of depth first
   uint64_t seed = 1;
@@ -105,6 +133,7 @@ struct Result {
   std::string what;
   std::string schedule;  // replays it
   uint64_t runs = 0;
+  uint64_t merged = 0;  // of them, those that came to a state seen before
   uint64_t steps = 0;
   double seconds = 0;
 };
@@ -120,7 +149,7 @@ struct Harness {
   static Harness* first;
 };
 
-// MODEL(name) or MODEL(name, stale loads in one run).
+// MODEL(name) or MODEL(name, stale): see Options.
 #define MODEL(name, ...)                                                                      \
   static void Model_##name();                                                                 \
   static ::weft::model::Harness model_##name(#name, Model_##name __VA_OPT__(, ) __VA_ARGS__); \

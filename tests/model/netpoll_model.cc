@@ -30,7 +30,7 @@ MODEL(desc_wait_report) {
     NetpollWorld world;
     Connection c = world.ConnectByHand();
     os::Plain<int> payload[2];
-    int sent = 0;  // what the kernel knows
+    Known<int> sent = 0;
   } w;
   Spawn("waiter", [&w] {
     int waits = 0;
@@ -44,7 +44,7 @@ MODEL(desc_wait_report) {
     for (os::Plain<int>& payload : w.payload) {
       payload = 1;
       Send(w.c.socket.file);
-      w.sent++;
+      ++w.sent;
       HandleReport(w.c.token, os::kPollIn);
     }
   });
@@ -140,7 +140,7 @@ MODEL(desc_wait_hangup) {
 
 // Between 5 and 6 of a wait the goroutine may be readied, run elsewhere and wait once more; so it
 // takes a whole scheduler.
-MODEL(go_desc_two_waits) {
+MODEL(go_desc_two_waits, kOneBudget) {
   struct {
     NetpollWorld world;
     Connection c = world.ConnectByHand();
@@ -246,21 +246,21 @@ void CloseWhile(const char* actor) {
   w.CheckEnd();
 }
 
-MODEL(ring_move_read, 0) {
+MODEL(ring_move_read, kOneBudget) {
   ReadWhile<MoveAndAttend>("sysmon");
 }
-MODEL(ring_move_close, 0) {
+MODEL(ring_move_close, kOneBudget) {
   CloseWhile<MoveAndAttend>("sysmon");
 }
-MODEL(ring_rehome_read, 0) {
+MODEL(ring_rehome_read, kOneBudget) {
   ReadWhile<RehomeAndAttend>("thief");
 }
-MODEL(ring_rehome_close, 0) {
+MODEL(ring_rehome_close, kOneBudget) {
   CloseWhile<RehomeAndAttend>("thief");
 }
 
 // Closed where it lives now, which the first owner need not know yet.
-MODEL(ring_rehome_close_here, 0) {
+MODEL(ring_rehome_close_here, kOneBudget) {
   RingTest w;
   Spawn("thief", [&w] {
     w.world.Be(1);
@@ -275,7 +275,7 @@ MODEL(ring_rehome_close_here, 0) {
 }
 
 // The kernel may end a multishot with a report: the owner adds it again.
-MODEL(ring_rearm_read, 0) {
+MODEL(ring_rearm_read, kOneBudget) {
   RingTest w;
   EndOnePoll();
   Spawn("sender and reader", [&w] {
@@ -292,7 +292,7 @@ MODEL(ring_rearm_read, 0) {
 }
 
 // Unless it was moved, and perhaps closed.
-MODEL(ring_rearm_close, 0) {
+MODEL(ring_rearm_close, kOneBudget) {
   RingTest w;
   EndOnePoll();
   Spawn("closer", [&w] {
@@ -308,7 +308,7 @@ MODEL(ring_rearm_close, 0) {
 }
 
 // The reader comes back to the first M before that M has entered its ring.
-MODEL(ring_rehome_back, 0) {
+MODEL(ring_rehome_back, kOneBudget) {
   RingTest w;
   RehomeThereAndBack(w);
   Spawn("closer", [&w] {
@@ -321,7 +321,7 @@ MODEL(ring_rehome_back, 0) {
 }
 
 // Closed by the owner.
-MODEL(ring_rehome_back_here, 0) {
+MODEL(ring_rehome_back_here, kOneBudget) {
   RingTest w;
   RehomeThereAndBack(w);
   Spawn("owner", [&w] {
@@ -336,7 +336,7 @@ MODEL(ring_rehome_back_here, 0) {
 }
 
 // The owner goes to sleep while sysmon moves: it does not keep the polls all the while.
-MODEL(ring_move_release, 1) {
+MODEL(ring_move_release, kOneBudget) {
   RingTest w;
   Spawn("closer", [&w] {
     w.CloseAndUseAgain();
@@ -350,7 +350,7 @@ MODEL(ring_move_release, 1) {
 }
 
 // Closed by a plain thread: the owner wakes up and takes the poll back.
-MODEL(ring_close_elsewhere, 0) {
+MODEL(ring_close_elsewhere, kOneBudget) {
   RingTest w;
   Spawn("closer", [&w] {
     w.CloseAndUseAgain();
@@ -364,7 +364,7 @@ MODEL(ring_close_elsewhere, 0) {
 }
 
 // Closed by the owner: the kernel has let go of the file before its descriptor is closed.
-MODEL(ring_close_here, 0) {
+MODEL(ring_close_here, kOneBudget) {
   RingTest w;
   LimitReports(1);
   Spawn("owner", [&w] {

@@ -184,7 +184,10 @@ void NetpollWorld::CheckEnd(int open) {
 
 namespace {
 struct MakeImageOnce {
-  MakeImageOnce() { MakeImage(); }
+  MakeImageOnce() {
+    MakeImage();
+    OnLeave(Uninstall);
+  }
 } make_image_once;
 }  // namespace
 

@@ -19,6 +19,7 @@ model::Site futex_site{"futex", model::MemoryOrder::kRelaxed};
 
 FutexResult FutexWait(const Atomic<uint32_t>& word, uint32_t expected, int64_t timeout_ns) {
   model::Location& location = word.Here(futex_site);
+  const int lane = model::LaneOf(location);
   model::Point();
   // The kernel compares under a lock, after a barrier: it sees the newest value. It gives the
   // program no order.
@@ -27,16 +28,17 @@ FutexResult FutexWait(const Atomic<uint32_t>& word, uint32_t expected, int64_t t
     return FutexResult::kChanged;
   }
   if (engine.spurious && engine.preemptions_left > 0 && model::Choose(2) == 1) {
-    engine.preemptions_left--;
+    model::SpendPreemption();
     if (engine.trace) model::Trace("futex wait: returns for no reason");
     return FutexResult::kWoken;
   }
-  return model::SleepOn(location.lane, timeout_ns) ? FutexResult::kWoken : FutexResult::kTimedOut;
+  return model::SleepOn(lane, timeout_ns) ? FutexResult::kWoken : FutexResult::kTimedOut;
 }
 
 void FutexWake(const Atomic<uint32_t>& word, int count) {
+  const int lane = model::LaneOf(word.Here(futex_site));
   model::Point();
-  model::WakeOn(word.Here(futex_site).lane, count);
+  model::WakeOn(lane, count);
 }
 
 bool Membarrier() {
@@ -46,10 +48,13 @@ bool Membarrier() {
 
 // A reading takes a microsecond, so that waits that look at the clock end.
 int64_t Nanotime() {
-  return engine.clock += 1000;
+  engine.clock += 1000;
+  model::Mix(static_cast<uint64_t>(engine.clock));
+  return engine.clock;
 }
 
 int64_t UnixNanos() {
+  model::Mix(static_cast<uint64_t>(engine.clock));
   return engine.clock;
 }
 

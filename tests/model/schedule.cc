@@ -11,11 +11,15 @@
 
 namespace weft::model {
 
-namespace {
+// Of a random run; 0 in the others.
+static int RandomBelow(int n) {
+  return engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0;
+}
 
 // Threads that may run: those that are ready, and, at the price of a preemption or when nobody is,
 // those whose timeout may pass.
-Thread* ChooseThread(const Thread* first, uint32_t candidates) {
+namespace {
+Thread* ChooseThread(Kind kind, const Thread* first, uint32_t candidates) {
   uint8_t option[kMostThreads];
   int n = 0;
   if (first != nullptr && (candidates >> first->id & 1) != 0) {
@@ -32,8 +36,19 @@ Thread* ChooseThread(const Thread* first, uint32_t candidates) {
       if (engine.thread[option[i]].priority > engine.thread[option[best]].priority) best = i;
     }
   }
-  return &engine.thread[option[Record(n, best)]];
+  return &engine.thread[option[Record(kind, n, best, option)]];
 }
+}  // namespace
+
+uint64_t StateNow(Kind kind) {
+  uint64_t state = Mixed(engine.order_hash + engine.seq_cst_hash, engine.kernel_hash);
+  state = Mixed(state, static_cast<uint64_t>(engine.clock));
+  state = Mixed(state, uint64_t{engine.ready} << 32 | engine.spins << 16 | engine.timed);
+  for (int i = 0; i < engine.threads; i++) state = Mixed(state, engine.thread[i].hash);
+  return Mixed(state, static_cast<uint64_t>(engine.running->id) << 8 | static_cast<uint64_t>(kind));
+}
+
+namespace {
 
 void PassTimeout(Thread* t) {
   engine.timed &= ~(1u << t->id);
@@ -41,6 +56,7 @@ void PassTimeout(Thread* t) {
   t->state = State::kReady;
   t->timed_out = true;
   if (t->deadline > engine.clock) engine.clock = t->deadline;
+  t->hash = Mixed(t->hash, static_cast<uint64_t>(engine.clock));
 }
 
 inline void SwitchTo(Thread* next) {
@@ -107,14 +123,18 @@ void SwitchAway() {
   uint32_t candidates = engine.ready;
   if (candidates == 0) candidates = EarliestTimed();
   if (candidates == 0) FailStuck();
-  SwitchTo(ChooseThread(engine.running, candidates));
+  SwitchTo(ChooseThread(Kind::kNext, engine.running, candidates));
+}
+
+void Step() {
+  if (++engine.steps > engine.most_steps) [[unlikely]] {
+    Fail("livelock", "more than %d steps", engine.most_steps);
+  }
 }
 
 void Point() {
   if (!engine.started) return;
-  if (++engine.steps > engine.most_steps) [[unlikely]] {
-    Fail("livelock", "more than %d steps", engine.most_steps);
-  }
+  Step();
   Thread* self = engine.running;
   // Switching away from a thread that was just switched to is another choice's run.
   if (std::exchange(engine.fresh, false)) return;
@@ -128,14 +148,16 @@ void Point() {
     }
     // A timeout that passes early, now and then.
     const bool early = engine.timed != 0 && Random() % 16 == 0;
-    SwitchTo(ChooseThread(self, engine.ready | (early ? engine.timed : 0)));
+    SwitchTo(ChooseThread(Kind::kThread, self, engine.ready | (early ? engine.timed : 0)));
     engine.fresh = false;
-  } else if (engine.preemptions_left > 0) {
+    return;
+  }
+  if (engine.preemptions_left > 0) {
     const uint32_t candidates = engine.ready | engine.timed;
     if ((candidates & (candidates - 1)) == 0) return;
-    Thread* next = ChooseThread(self, candidates);
+    Thread* next = ChooseThread(Kind::kThread, self, candidates);
     if (next == self) return;
-    engine.preemptions_left--;
+    SpendPreemption();
     SwitchTo(next);
     engine.fresh = false;
   }
@@ -164,10 +186,9 @@ void SpinPause() {
     // missed, the next one sees.
     if (t.read_place[lane] != newest) stale = true;
     t.now.At(lane) = newest;
+    Mix(engine.message[engine.lane[lane].newest].hash);
   }
-  if (++engine.steps > engine.most_steps) {
-    Fail("livelock", "more than %d steps", engine.most_steps);
-  }
+  Step();
   const bool waits = !stale && !t.wrote;
   if (engine.trace) Trace("spins%s", waits ? ": until something that it read changes" : "");
   if (waits) {
@@ -190,7 +211,7 @@ void GiveWay() {
   Thread& t = *engine.running;
   if (engine.random) t.priority = --engine.low_priority;
   const uint32_t others = engine.ready & ~(1u << t.id);
-  if (others != 0) SwitchTo(ChooseThread(nullptr, others));
+  if (others != 0) SwitchTo(ChooseThread(Kind::kGiveWay, nullptr, others));
 }
 
 bool SleepOn(int lane, int64_t timeout_ns) {
@@ -221,16 +242,31 @@ int WakeOn(int lane, int count) {
     if (n == 0) break;
     int pick = 0;
     if (n > 1 && count < n) {
-      pick = Record(n, engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0);
+      pick = Record(Kind::kWoken, n, RandomBelow(n), waiter);
     }
     Thread& t = engine.thread[waiter[pick]];
+    Mix(t.hash);
+    t.hash = Mixed(t.hash, engine.running->hash);
     t.state = State::kReady;
     engine.ready |= 1u << t.id;
     engine.timed &= ~(1u << t.id);
     woken++;
   }
+  Mix(static_cast<uint64_t>(woken));
   if (engine.trace) Trace("wakes %d on %s", woken, engine.lane[lane].name);
   return woken;
+}
+
+// ---- The bounds ----
+
+void SpendPreemption() {
+  engine.preemptions_left--;
+  if (engine.one_budget) engine.stale_left--;
+}
+
+void SpendStale() {
+  engine.stale_left--;
+  if (engine.one_budget) engine.preemptions_left--;
 }
 
 // ---- Begin and end ----
@@ -251,10 +287,8 @@ void MakeThreadGs() {
 }
 
 void PrepareThread(Thread* t, void (*entry)()) {
-  // As after a call: 8 below an aligned address.
-  const uintptr_t top = reinterpret_cast<uintptr_t>(engine.stack[t->id] + kStackSize) - 8;
-  t->sp = arch::MakeFirstContext(top);
-  static_cast<arch::SavedContext*>(t->sp)->pc = reinterpret_cast<uint64_t>(entry);
+  const uintptr_t top = reinterpret_cast<uintptr_t>(engine.stack[t->id] + kStackSize);
+  t->sp = arch::MakeContext(top - arch::kCallBytes, entry);
 }
 
 void ThreadMain() {
@@ -281,6 +315,8 @@ void BeginThread(Thread& t, Thread& by) {
   t.now.Clock(t.id) = 1;
   CopyView(&t.acquired, t.now);
   by.now.Clock(by.id)++;
+  by.hash = Mixed(by.hash, t.id);
+  t.hash = by.hash;
   t.priority = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
   engine.ready |= 1u << t.id;
 }
@@ -295,6 +331,8 @@ ThreadBody* NewThread(const char* name) {
   t.wrote = false;
   t.reads = 0;
   t.round = 1;
+  t.hash = t.id;
+  t.makes = 0;
   t.deadline = 0;
   for (int i = 0; i < engine.lanes; i++) t.read_round[i] = 0;
   for (int i = 0; i < engine.vectors; i++) {
@@ -326,7 +364,18 @@ int ThreadIndex() {
 }
 
 int Choose(int n) {
-  return Record(n, engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0);
+  const int pick = Record(Kind::kHarness, n, RandomBelow(n), nullptr);
+  Mix(static_cast<uint64_t>(pick));
+  return pick;
+}
+
+void MixShared(uint64_t* history) {
+  Mix(*history);
+  *history = engine.running->hash;
+}
+
+void NoteKnown(uint64_t* history) {
+  if (InRun()) MixShared(history);
 }
 
 }  // namespace weft::model

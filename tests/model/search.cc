@@ -7,6 +7,7 @@
 #include <ctime>
 
 #include "arch/arch.h"
+#include "runtime/m.h"
 #include "tests/model/engine.h"
 
 namespace weft::model {
@@ -60,20 +61,45 @@ uint64_t Random() {
   return z ^ z >> 31;
 }
 
+namespace {
+
+// A replay gives only the choices that are not the first.
+int Given(Kind kind, int n, const uint8_t* means) {
+  const ChoiceMade& next = engine.choice[engine.depth];
+  if (engine.depth == engine.replayed || next.kind != kind || next.step != engine.steps ||
+      next.thread != engine.running->id) {
+    return 0;
+  }
+  engine.depth++;
+  for (int i = 0; i < n; i++) {
+    if ((means != nullptr ? means[i] : i) == next.means) return i;
+  }
+  Fail("replay", "%d is not among the %d choices", next.means, n);
+}
+
+}  // namespace
+
 // Takes the recorded choice if there is one, else `otherwise`, and records that.
-int Record(int n, int otherwise) {
+int Record(Kind kind, int n, int otherwise, const uint8_t* means) {
+  if (engine.replays) return Given(kind, n, means);
   if (engine.depth == kMostChoices) Fail("limit", "more than %d choices", kMostChoices);
   ChoiceMade& c = engine.choice[engine.depth];
-  if (engine.depth++ < engine.recorded) {
-    if (c.of != 0 && c.of != n) {
-      Fail("nondeterminism", "choice %d was of %d, is of %d", engine.depth, c.of, n);
+  if (engine.depth < engine.recorded) {
+    if (c.of != n) Fail("nondeterminism", "choice %d was of %d, is of %d", engine.depth, c.of, n);
+  } else {
+    if (engine.merges && SeenBefore(StateNow(kind), engine.preemptions_left, engine.stale_left)) {
+      engine.known = true;
+      LeaveRun();
     }
+    c.pick = static_cast<uint8_t>(otherwise);
     c.of = static_cast<uint8_t>(n);
-    if (c.pick >= n) Fail("replay", "choice %d: %d of %d", engine.depth, c.pick, n);
-    return c.pick;
   }
-  c = {static_cast<uint8_t>(otherwise), static_cast<uint8_t>(n)};
-  return otherwise;
+  c.kind = kind;
+  c.thread = engine.running->id;
+  c.means = means != nullptr ? means[c.pick] : c.pick;
+  c.step = engine.steps;
+  engine.depth++;
+  return c.pick;
 }
 
 void Fail(const char* kind, const char* format, ...) {
@@ -85,9 +111,18 @@ void Fail(const char* kind, const char* format, ...) {
   va_end(args);
   engine.failed = true;
   if (engine.trace) Trace("FAILS: %s", engine.what);
+  LeaveRun();
+}
+
+void LeaveRun() {
   void* dead = nullptr;
-  arch::weft_switch(&dead, engine.driver_sp, nullptr);  // the run is abandoned where it stands
+  arch::weft_switch(&dead, engine.driver_sp, nullptr);
   __builtin_unreachable();
+}
+
+void OnLeave(void (*clear)()) {
+  if (engine.clears == kMostClears) abort();
+  engine.clear[engine.clears++] = clear;
 }
 
 namespace {
@@ -96,23 +131,26 @@ constexpr int kFirstRunLength = 64;  // where PCT's change points fall, until a 
 
 [[noreturn]] void BodyMain() {
   engine.body();
-  void* dead = nullptr;
-  arch::weft_switch(&dead, engine.driver_sp, nullptr);
-  __builtin_unreachable();
+  LeaveRun();
 }
 
 void ResetRun(const Options& o) {
+  ResetHeap();
   ResetMemory();
   engine.running = &engine.thread[0];
   engine.ready = 1;
   engine.spins = engine.timed = 0;
   engine.steps = 0;
-  engine.preemptions_left = o.random ? 1 << 30 : o.preemptions;
-  engine.stale_left = o.random ? 1 << 30 : o.stale;
+  const bool unlimited = o.random || o.replay != nullptr;
+  engine.preemptions_left = unlimited ? 1 << 30 : o.preemptions;
+  engine.one_budget = o.stale == kOneBudget;
+  engine.stale_left = unlimited ? 1 << 30 : engine.one_budget ? o.preemptions : o.stale;
   engine.depth = 0;
   engine.threads = 0;
   engine.started = false;
   engine.fresh = false;
+  engine.known = engine.learnt = false;
+  engine.kernel_hash = 0;
   engine.clock = 1'000'000'000;
   NewThread("body");
   Thread& body = engine.thread[0];
@@ -127,42 +165,43 @@ double Now() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-// "3.2:0*14,1,0*2": preemptions and stale loads allowed, then the choices. "r17.64:...": the seed,
-// and the length of the run before, which decides where priorities change.
-std::string ScheduleText(const Options& o, uint64_t seed) {
-  std::string text =
-      o.random ? "r" + std::to_string(seed) + "." + std::to_string(engine.seeded_length) + ":"
-               : std::to_string(o.preemptions) + "." + std::to_string(o.stale) + ":";
-  for (int i = 0; i < engine.depth;) {
-    int j = i;
-    while (j < engine.depth && engine.choice[j].pick == engine.choice[i].pick) j++;
-    if (i > 0) text += ",";
-    text += std::to_string(engine.choice[i].pick);
-    if (j - i > 1) text += "*" + std::to_string(j - i);
-    i = j;
+// "57.1t2,60.2r1": at step 57, thread 1's, thread 2 goes first; at step 60 thread 2 reads the store
+// before the newest. The letters are those of Kind; what is not said is the first choice.
+constexpr char kLetters[] = "tngrpwh";
+
+std::string ScheduleText() {
+  std::string text;
+  for (int i = 0; i < engine.depth; i++) {
+    const ChoiceMade& c = engine.choice[i];
+    if (c.pick == 0) continue;
+    if (!text.empty()) text += ",";
+    text += std::to_string(c.step) + "." + std::to_string(c.thread) +
+            kLetters[static_cast<int>(c.kind)] + std::to_string(c.means);
   }
-  return text;
+  return text.empty() ? "-" : text;
 }
 
-// Reads a schedule into engine.choice; returns how many choices it has.
-int ReadSchedule(const char* text, Options* o) {
-  char* p = const_cast<char*>(text);
-  o->random = *p == 'r';
-  if (o->random) {
-    o->seed = strtoull(p + 1, &p, 10);
-    engine.run_length = static_cast<int>(strtol(p + 1, &p, 10));
-  } else {
-    o->preemptions = static_cast<int>(strtol(p, &p, 10));
-    o->stale = static_cast<int>(strtol(p + 1, &p, 10));
-  }
+// Reads a schedule into engine.choice; returns how many choices it has, or -1.
+int ReadSchedule(const char* text) {
   int n = 0;
-  while (*p == ':' || *p == ',') {
-    if (p[1] == 0) break;
-    const long pick = strtol(p + 1, &p, 10);
-    long times = *p == '*' ? strtol(p + 1, &p, 10) : 1;
-    for (; times > 0 && n < kMostChoices; times--) {
-      engine.choice[n++] = {static_cast<uint8_t>(pick), 0};
-    }
+  for (const char* p = text; *p != 0 && strcmp(text, "-") != 0; n++) {
+    int step = 0;
+    int thread = 0;
+    int means = 0;
+    char letter = 0;
+    int length = 0;
+    if (n == kMostChoices) return -1;
+    if (sscanf(p, "%d.%d%c%d%n", &step, &thread, &letter, &means, &length) != 4) return -1;
+    const char* kind = strchr(kLetters, letter);
+    if (kind == nullptr || letter == 0) return -1;
+    engine.choice[n] = {0,
+                        0,
+                        static_cast<Kind>(kind - kLetters),
+                        static_cast<uint8_t>(thread),
+                        static_cast<uint8_t>(means),
+                        step};
+    p += length;
+    if (*p == ',') p++;
   }
   return n;
 }
@@ -171,9 +210,8 @@ void SeedRun(const Options& o, uint64_t run) {
   engine.rng = (o.seed + run) * 0xd1342543de82ef95;
   engine.low_priority = 0;
   engine.changes_left = o.changes;
-  engine.seeded_length = engine.run_length;
   engine.next_change = 1 + static_cast<int>(Random() % static_cast<uint64_t>(engine.run_length));
-  if (o.replay == nullptr) engine.recorded = 0;
+  engine.recorded = 0;
 }
 
 // Depth first: the last choice that has another alternative takes it. False: there is none.
@@ -192,50 +230,92 @@ void RunOnce() {
   current_run = runs;
   arch::weft_switch(&engine.driver_sp, engine.thread[0].sp, nullptr);
   current_run = 0;
+  runtime::weft_set_m(nullptr);
+  if (!engine.failed && !engine.known && !engine.learnt) return;
+  for (int i = 0; i < engine.clears; i++) engine.clear[i]();
 }
 
 }  // namespace
 
-Result Explore(const Options& given, void (*body)()) {
-  Options o = given;
+namespace {
+
+Result Search(const Options& o) {
   Result r;
-  MakeThreadGs();
-  CatchCrashes();
-  engine.body = body;
   engine.failed = false;
   engine.most_steps = o.most_steps;
   engine.recorded = 0;
   engine.run_length = kFirstRunLength;
-  if (o.replay != nullptr) {
-    engine.recorded = ReadSchedule(o.replay, &o);
-    o.most_runs = 1;
-  }
   engine.random = o.random;
   engine.trace = o.trace;
   engine.spurious = o.spurious;
+  engine.merges = o.merge && !o.random && o.replay == nullptr;
+  ForgetStates();
   const double start = Now();
   while (r.runs < o.most_runs) {
     if (o.random) SeedRun(o, r.runs);
     ResetRun(o);
     RunOnce();
+    if (engine.learnt) {
+      if (o.random) continue;
+      ForgetStates();
+      engine.recorded = 0;
+      r.runs = r.steps = r.merged = 0;
+      continue;
+    }
     r.runs++;
     r.steps += static_cast<uint64_t>(engine.steps);
+    r.merged += engine.known ? 1 : 0;
     if (o.random && engine.steps > 0) engine.run_length = engine.steps;
     if (engine.failed) {
       r.failed = true;
       r.what = engine.what;
-      r.schedule = ScheduleText(o, o.seed + r.runs - 1);
+      r.schedule = ScheduleText();
       break;
     }
     if ((r.runs & 255) == 0 && Now() - start > o.most_seconds) break;
-    if (o.random || o.replay != nullptr) continue;
-    if (!Advance()) {
+    if (!o.random && !Advance()) {
       r.complete = true;
       break;
     }
   }
   r.seconds = Now() - start;
   return r;
+}
+
+Result Replay(Options o) {
+  Result r;
+  o.random = false;
+  o.most_runs = 1;
+  engine.replays = true;
+  engine.replayed = ReadSchedule(o.replay);
+  if (engine.replayed >= 0) {
+    r = Search(o);
+  } else {
+    r.what = std::string("not a schedule: ") + o.replay;
+  }
+  engine.replays = false;
+  return r;
+}
+
+// Random runs tell which locations are shared, before a search that would begin anew at each.
+constexpr uint64_t kFirstRuns = 200;
+
+}  // namespace
+
+Result Explore(const Options& o, void (*body)()) {
+  MakeThreadGs();
+  CatchCrashes();
+  ForgetShared();
+  engine.body = body;
+  if (o.replay != nullptr) return Replay(o);
+  if (!o.random) {
+    Options first = o;
+    first.random = true;
+    first.most_runs = kFirstRuns;
+    Result r = Search(first);
+    if (r.failed) return r;
+  }
+  return Search(o);
 }
 
 }  // namespace weft::model

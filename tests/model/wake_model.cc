@@ -73,7 +73,7 @@ MODEL(wake_from_outside) {
 
 // One that was to go next makes room for another: both are found, by a thief that then runs what it
 // found, and by one that goes to sleep.
-MODEL(wake_kicked, 1) {
+MODEL(wake_kicked, kOneBudget) {
   BareRuntime bare(3);
   G* g = bare.goroutine(0);
   G* h = bare.goroutine(1);

@@ -96,6 +96,7 @@ struct MakeImages {
       MakeImage(procs, true);
     }
     runtime::foreign_gate.Open();
+    OnLeave([] { runtime::the_runtime = nullptr; });
   }
 } make_images;
 

@@ -14,6 +14,7 @@
 #pragma once
 
 #include "runtime/sched.h"
+#include "tests/model/model.h"
 #include "weft/go.h"
 
 namespace weft::model {
@@ -28,7 +29,7 @@ class Scheduler {
   // A goroutine. It may be called by goroutines too.
   template <class F>
   void Go(F body) {
-    goroutines_++;
+    ++goroutines_;
     weft::Go([this, body]() mutable {
       body();
       Ended();
@@ -41,7 +42,7 @@ class Scheduler {
  private:
   void Ended();
 
-  int goroutines_ = 0;  // not the program's: no step of the schedule
+  Known<int> goroutines_ = 0;
 };
 
 // A runtime in which nothing runs: for what plain threads use of it (timers), and for threads that

@@ -16,13 +16,24 @@
 
 namespace weft::model {
 
+// Threads that touch a location, and write it; bits.
+struct Users {
+  uint8_t all = 0;
+  uint8_t writers = 0;
+};
+
 // Where a run keeps a location; valid while `run` is the engine's.
 struct Location {
   uint32_t run = 0;
-  uint8_t lane = 0;
-  uint8_t maker = 0;  // the thread that made the object, its clock then, and the run
+  bool shared = false;     // by what is known of it: see merge.h
+  bool destroyed = false;  // not shared
+  Users users;             // not shared: of this run
+  uint64_t value = 0;      // not shared
+  uint8_t lane = 0;        // shared
+  uint8_t maker = 0;       // the thread that made the object, its clock then, and the run
   uint16_t made = 0;
   uint32_t made_run = 0;
+  uint32_t identity = 0;  // of an object made in this run
 };
 
 // 0: between runs.
