@@ -95,12 +95,11 @@ void StartG(M* m, G* g) {
   CasGStatus<Gdead, Grunnable>(g);
   if (m != nullptr && m->p != nullptr) {
     PushNext(m->p, g);
+    WakeP();
   } else {
     PushGlobal(g);
-    // Queued before the look for idle Ps (wake.cc, rule 1).
-    os::Fence(os::kSeqCst<"spawn.fence">);
+    FenceAndWakeP();
   }
-  WakeP();
 }
 
 void ReleaseExited(M* m, G* g) {

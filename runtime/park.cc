@@ -176,8 +176,7 @@ namespace {
   if (p->runq.alone()) return;  // it is held: no P is idle
   const int32_t queued = Rt()->global_size.Load(os::kRelaxed<"yield.global">);  // a hint
   if (m->curg == &m->g0 && static_cast<int32_t>(p->runq.Size()) + queued <= 1) return;
-  os::Fence(os::kSeqCst<"yield.fence">);  // queued before the look (wake.cc, rule 1)
-  WakeP();
+  FenceAndWakeP();
 }
 
 }  // namespace
@@ -236,8 +235,7 @@ namespace {
 void ReadyGlobally(G* g) {
   CasGStatus<Gwaiting, Grunnable>(g);
   PushGlobal(g);
-  os::Fence(os::kSeqCst<"ready.fence">);  // queued before the look (wake.cc, rule 1)
-  WakeP();
+  FenceAndWakeP();
 }
 
 // From a plain thread, to which a runtime may end meanwhile.

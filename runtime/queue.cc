@@ -72,9 +72,7 @@ void InjectReady(M* m, GQueue&& queue, Injector injector) {
   bool only = n == 1 && m->take_next == nullptr && p->runq.Size() == 0;
   while (G* g = queue.PopFront()) PushLocal(p, g);
   if (only && injector == kLooksNext) return;  // the M runs it itself
-  // Queued before the look for idle Ps (wake.cc, rule 1).
-  os::Fence(os::kSeqCst<"inject.fence">);
-  WakeP();
+  FenceAndWakeP();
 }
 
 }  // namespace weft::runtime

@@ -17,8 +17,8 @@
 
 namespace weft::runtime {
 
-inline constexpr int kMaxProcs =
-    os::Scaled(1024, 4);               // chosen: as many as the largest machines have CPUs
+// Chosen: as many as the largest machines have CPUs.
+inline constexpr int kMaxProcs = os::Scaled(1024, 4);
 inline constexpr int kMaxMs = 10'000;  // taken from Go: sched.maxmcount
 
 // WEFT_DEBUG, read once at start.
@@ -157,7 +157,9 @@ enum Injector { kLooksNext, kBusy };  // who calls runs what is queued next, or 
 void InjectReady(M* m, GQueue&& queue, Injector injector);
 
 // wake.cc
+// After work was queued with a full barrier, or without one.
 void WakeP();
+void FenceAndWakeP();
 void StartM(M* m, P* p, bool spinning);
 void HandOffP(M* m, P* p);
 void StopM(M* m);  // sleeps until given a P, or to exit

@@ -31,11 +31,8 @@ G* EndSlice(P* p) {
   Bump(p->schedtick);
   if (G* next = p->runq.TakeNext(); next != nullptr) {
     PushLocal(p, next);
-    if (!p->runq.alone()) {
-      // For a moment it was in no queue, and a last look may have missed it (wake.cc, rule 1).
-      os::Fence(os::kSeqCst<"schedule.slice.fence">);
-      WakeP();
-    }
+    // For a moment it was in no queue, and a last look may have missed it.
+    if (!p->runq.alone()) FenceAndWakeP();
   }
   return PopGlobal(p, 1);
 }

@@ -177,8 +177,8 @@ void StartM(M* m, P* p, bool spinning) {
 void WakeP() {
   Runtime* rt = Rt();
   // Rule 1. The callers' full barrier stands before: PutNext's exchange (none with one P: who put
-  // it holds it, so no P is idle), PushNext's fence when that put another out, StopSpinning's, the
-  // fence in InjectReady.
+  // it holds it, so no P is idle), PushNext's fence when that put another out, StopSpinning's,
+  // FenceAndWakeP's.
   if (rt->idle_p_count.Load(os::kSeqCst<"wakep.idle">) == 0) return;
   // As above.
   if (rt->spinning.Load(os::kSeqCst<"wakep.look">) != 0) return;
@@ -186,6 +186,11 @@ void WakeP() {
   // One searcher at a time is started; seq_cst as the look.
   if (!rt->spinning.CompareExchange(none, 1, os::kSeqCst<"wakep.claim">)) return;
   StartM(GetM(), nullptr, true);
+}
+
+void FenceAndWakeP() {
+  os::Fence(os::kSeqCst<"wakep.fence">);  // queued before the look: rule 1
+  WakeP();
 }
 
 // Gives a P whose M goes away to whoever has a use for it.

@@ -69,6 +69,20 @@ MODEL(go_yield, kOneBudget) {
   scheduler.Run();
 }
 
+// A slice ends: what was to go next moves to the end of the queue, and what waits globally goes
+// first, for long. For a moment the other was in no queue: a last look that missed it is made good.
+MODEL(go_slice_end, kOneBudget) {
+  Scheduler scheduler(2);
+  os::Atomic<int> ran(0);
+  scheduler.Go([&] {
+    scheduler.Go([&ran] { ran.Store(1, os::kRelaxed<"test.ran.next">); });
+    runtime::GetM()->p->preempt.Store(true, os::kRelaxed<"test.preempt">);
+    Yield();
+    while (ran.Load(os::kRelaxed<"test.ran.slice">) == 0) SpinPause();
+  });
+  scheduler.Run();
+}
+
 // The call returns only when another goroutine has run: sysmon gives the P to it. Then the first
 // comes back without a P.
 MODEL(go_blocking, kOneBudget) {

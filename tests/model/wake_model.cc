@@ -65,8 +65,7 @@ MODEL(wake_from_outside) {
   Spawn("thread", [g] {
     MakeRunnable(g);
     runtime::PushGlobal(g);
-    os::Fence(os::kSeqCst<"test.outside">);
-    runtime::WakeP();
+    runtime::FenceAndWakeP();
   });
   Join();
 }
