@@ -1,102 +1,34 @@
-#include "tests/model/kernel.h"
-
+// The fake kernel's files and epoll set; see kernel.h.
 #include <cerrno>
 
 #include "runtime/os/epoll.h"
-#include "runtime/os/uring.h"
-#include "tests/model/engine.h"
+#include "tests/model/kernel_state.h"
 
 namespace weft::model {
 
 namespace {
-
-constexpr int kMostFiles = 12;
-constexpr int kMostEntries = 8;
-constexpr int kMostSubmissions = 8;
-constexpr int kMostPolls = 8;
-constexpr int kMostCompletions = 24;
-constexpr int kMostRings = 2;
-constexpr int kNone = -1;
-// Reported whether it was asked for or not.
-constexpr uint32_t kAlways = os::kPollError | os::kPollHangUp;
-
-// What happened before some calls, for those that learn of them.
-struct Order {
-  View view;
-  int vectors;
-};
-
-enum class Type : uint8_t { kFree, kSocket, kEvent, kEpoll, kRing };
-
-struct File {
-  Type type;
-  int references;  // descriptors and rings' polls
-  uint32_t ready;
-  Order order;
-};
-
-struct Entry {  // of the epoll set
-  bool used, level, ready;
-  int fd, file;
-  uint32_t mask;
-  uint64_t data;
-};
-
-struct Poll {
-  bool armed, cancelled;
-  int file;
-  uint32_t mask, pending;
-  uint64_t data;
-};
-
-enum class Op : uint8_t { kPoll, kCancel, kCancelAll };
-struct Submission {
-  Op op;
-  int fd;
-  uint32_t mask;
-  uint64_t data, target;
-};
-
-struct Ring {
-  int file;
-  int submissions, completions;
-  Submission submission[kMostSubmissions];
-  os::UringEvent completion[kMostCompletions];
-  Poll poll[kMostPolls];
-};
-
-// Trivial, so that it is put back by a copy.
-struct Kernel {
-  int files, rings, most_reports, polls_to_end;
-  int descriptor[kMostFiles];  // its file
-  File file[kMostFiles];
-  int epoll;  // its file
-  Entry entry[kMostEntries];
-  Ring ring[kMostRings];
-};
 constexpr Kernel MakeKernel() {
   Kernel k = {};
   k.files = 1;  // 0 is none
   k.most_reports = kMostPolls;
   return k;
 }
-constinit Kernel kernel = MakeKernel();  // before the worlds of static initialization
 constinit Kernel kept = {};
 
-// Where threads sleep in the kernel: on a file.
 os::Atomic<uint32_t> sleepers[kMostFiles];
 Site sleep_site{"kernel", MemoryOrder::kRelaxed};
+}  // namespace
+
+constinit Kernel kernel = MakeKernel();  // before the worlds of static initialization
 
 int SleepersOf(int file) {
   return LaneOf(sleepers[file].Here(sleep_site));
 }
 
-// All that the kernel holds is the threads' in common: whoever uses it comes after who did before.
 void Use() {
   if (InRun()) MixShared(&engine.kernel_hash);
 }
 
-// A system call begins.
 void Call() {
   Point();
   Use();
@@ -118,7 +50,7 @@ void Acquire(const Order& o) {
   JoinView(&t.acquired, o.view, o.vectors);
 }
 
-[[noreturn]] void OutOf(const char* what) {
+void OutOf(const char* what) {
   Fail("limit", "the kernel has no more %s", what);
 }
 
@@ -137,16 +69,8 @@ int NewFile(Type type) {
   OutOf("descriptors");
 }
 
-// File 0 is none.
 int FileOf(int fd) {
   return fd < 0 ? 0 : kernel.descriptor[fd];
-}
-
-Ring& RingOf(int fd) {
-  for (int i = 0; i < kernel.rings; i++) {
-    if (kernel.ring[i].file == FileOf(fd)) return kernel.ring[i];
-  }
-  Fail("kernel", "descriptor %d is no ring", fd);
 }
 
 void Unrefer(int file) {
@@ -158,6 +82,8 @@ void Unrefer(int file) {
   Release(f.order);
   if (InRun()) WakeOn(SleepersOf(file), kMostThreads);
 }
+
+namespace {
 
 void WakeSleeper(int file) {
   Release(kernel.file[file].order);
@@ -194,7 +120,8 @@ void MakeReady(int file, uint32_t mask) {
   Notify(file, mask);
 }
 
-// Who is told of a file's state comes after who made it so.
+}  // namespace
+
 uint32_t ReadinessOf(int file) {
   Acquire(kernel.file[file].order);
   if (file != kernel.epoll) return kernel.file[file].ready;
@@ -203,6 +130,8 @@ uint32_t ReadinessOf(int file) {
   }
   return 0;
 }
+
+namespace {
 
 // ---- The epoll set ----
 
@@ -236,83 +165,6 @@ int TakeEntries(os::EpollEvent* out, int size) {
     if (mask != 0) out[n++] = {e.data, mask};
   }
   return n;
-}
-
-// ---- Rings ----
-
-bool Queue(int fd, const Submission& s) {
-  Ring& r = RingOf(fd);
-  if (r.submissions == kMostSubmissions) return false;
-  r.submission[r.submissions++] = s;
-  return true;
-}
-
-void Complete(Ring& r, uint64_t data, int result, bool more) {
-  if (r.completions == kMostCompletions) OutOf("completions");
-  r.completion[r.completions++] = {data, result, more};
-  if (engine.trace) Trace("  (ring: %#lx says %d%s)", data, result, more ? "" : ", its last");
-}
-
-void Arm(Ring& r, const Submission& s) {
-  const int file = FileOf(s.fd);
-  if (file == 0) return Complete(r, s.data, -EBADF, false);
-  for (Poll& p : r.poll) {
-    if (p.armed) continue;
-    p = {true, false, file, s.mask, ReadinessOf(file) & (s.mask | kAlways), s.data};
-    kernel.file[file].references++;
-    return;
-  }
-  OutOf("polls");
-}
-
-void Cancel(Ring& r, const Submission& s) {
-  int found = 0;
-  for (Poll& p : r.poll) {
-    if (!p.armed || p.cancelled || (s.op == Op::kCancel && p.data != s.target)) continue;
-    p.cancelled = true;
-    found++;
-    if (s.op == Op::kCancel) break;  // the first, even if there are several
-  }
-  const int result = s.op == Op::kCancelAll ? found : found == 0 ? -ENOENT : 0;
-  Complete(r, s.data, result, false);
-}
-
-bool HasReports(const Ring& r) {
-  for (const Poll& p : r.poll) {
-    if (p.armed && (p.cancelled || p.pending != 0)) return true;
-  }
-  return false;
-}
-
-void BringReports(Ring& r) {
-  int left = kernel.most_reports;
-  for (Poll& p : r.poll) {
-    if (!p.armed || (!p.cancelled && p.pending == 0) || left == 0) continue;
-    left--;
-    const bool by_itself = !p.cancelled && kernel.polls_to_end > 0 && Choose(2) == 1;
-    if (by_itself) kernel.polls_to_end--;
-    const bool ends = p.cancelled || by_itself;
-    Complete(r, p.data, p.cancelled ? -ECANCELED : static_cast<int>(p.pending), !ends);
-    p.pending = 0;
-    p.armed = !ends;
-    if (ends) Unrefer(p.file);
-  }
-}
-
-// What each enter does.
-void EnterRing(Ring& r) {
-  Use();
-  Acquire(kernel.file[r.file].order);
-  for (int i = 0; i < r.submissions; i++) {
-    const Submission& s = r.submission[i];
-    if (s.op == Op::kPoll) {
-      Arm(r, s);
-    } else {
-      Cancel(r, s);
-    }
-  }
-  r.submissions = 0;
-  BringReports(r);
 }
 
 }  // namespace
@@ -363,14 +215,6 @@ void AwaitRelease(int file) {
     Use();
   }
   Acquire(kernel.file[file].order);
-}
-
-void LimitReports(int reports) {
-  kernel.most_reports = reports;
-}
-
-void EndOnePoll() {
-  kernel.polls_to_end = 1;
 }
 
 void KeepKernel() {
@@ -454,81 +298,6 @@ void ShutdownSocket(int fd) {
   Call();
   if (engine.trace) model::Trace("shuts descriptor %d down", fd);
   model::MakeReady(model::FileOf(fd), kPollIn | kPollOut | kPollReadHangUp | kPollHangUp);
-}
-
-int Uring::Open(unsigned, unsigned) {
-  if (kernel.rings == model::kMostRings) model::OutOf("rings");
-  fd_ = model::NewFile(model::Type::kRing);
-  kernel.ring[kernel.rings++].file = model::FileOf(fd_);
-  return 0;
-}
-
-void Uring::Close() {
-  Call();
-  model::Ring& r = model::RingOf(fd_);
-  for (model::Poll& p : r.poll) {
-    if (p.armed) model::Unrefer(p.file);
-    p.armed = false;
-  }
-  CloseDescriptor(fd_);
-}
-
-bool Uring::AddPoll(int fd, uint32_t mask, uint64_t user_data) {
-  return model::Queue(fd_, {model::Op::kPoll, fd, mask, user_data, 0});
-}
-
-bool Uring::RemovePoll(uint64_t user_data, uint64_t own_data) {
-  return model::Queue(fd_, {model::Op::kCancel, model::kNone, 0, own_data, user_data});
-}
-
-bool Uring::RemoveAll(uint64_t user_data) {
-  return model::Queue(fd_, {model::Op::kCancelAll, model::kNone, 0, user_data, 0});
-}
-
-// A look at shared memory: no call, but others' calls go before or after it.
-bool Uring::HasWork() const {
-  Call();
-  const model::Ring& r = model::RingOf(fd_);
-  return r.submissions > 0 || r.completions > 0 || model::HasReports(r);
-}
-
-int Uring::Enter() {
-  Call();
-  if (engine.trace) model::Trace("enters ring %d", fd_);
-  model::EnterRing(model::RingOf(fd_));
-  return 0;
-}
-
-int Uring::EnterAndWait(int64_t timeout_ns) {
-  Call();
-  if (engine.trace) model::Trace("enters ring %d to wait", fd_);
-  model::Ring& r = model::RingOf(fd_);
-  model::EnterRing(r);
-  while (r.completions == 0 && model::SleepOn(model::SleepersOf(r.file), timeout_ns)) {
-    model::EnterRing(r);
-  }
-  return 0;
-}
-
-unsigned Uring::Reap(UringEvent* out, unsigned size) {
-  model::Use();
-  model::Ring& r = model::RingOf(fd_);
-  unsigned n = 0;
-  while (n < size && static_cast<int>(n) < r.completions) {
-    out[n] = r.completion[n];
-    n++;
-  }
-  for (int i = static_cast<int>(n); i < r.completions; i++) {
-    r.completion[i - static_cast<int>(n)] = r.completion[i];
-  }
-  r.completions -= static_cast<int>(n);
-  return n;
-}
-
-bool RingIsReadable(int ring_fd) {
-  Call();
-  const model::Ring& r = model::RingOf(ring_fd);
-  return r.completions > 0 || model::HasReports(r);
 }
 
 }  // namespace weft::os
