@@ -5,9 +5,10 @@
 #include <sched.h>
 #include <time.h>
 
+#include <chrono>
 #include <fstream>
 
-#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "stress/harness.h"
 
 namespace stress {
@@ -58,9 +59,10 @@ void Withheld::Witness(int cpu) {
   if (pthread_setschedparam(pthread_self(), SCHED_FIFO, &lowest) != 0) return;
   const timespec nap = absl::ToTimespec(kNap);
   while (!ended_) {
-    const absl::Time before = absl::Now();
+    const auto before = std::chrono::steady_clock::now();
     clock_nanosleep(CLOCK_MONOTONIC, 0, &nap, nullptr);
-    const absl::Duration late = absl::Now() - before - kNap;
+    const absl::Duration napped = absl::FromChrono(std::chrono::steady_clock::now() - before);
+    const absl::Duration late = napped - kNap;
     if (late > kUsual) stolen_ns_ += absl::ToInt64Nanoseconds(late);
   }
 }
