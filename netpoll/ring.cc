@@ -387,8 +387,6 @@ void MoveToShared(Ring* r, GQueue* out) {
   }
   // For counters.
   runtime::Rt()->netpoll_moved.FetchAdd(moved, os::kRelaxed<"move.counter">);
-  // Pairs with ServeRequests.
-  r->moved.Store(true, os::kRelaxed<"ring.moved.set">);
   if (moved > 0) WatchShared();
 }
 
