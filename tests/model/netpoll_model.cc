@@ -259,6 +259,36 @@ MODEL(ring_rehome_close, kOneBudget) {
   CloseWhile<RehomeAndAttend>("thief");
 }
 
+// The owner's thread ends: its connections go to the shared set.
+void EndOwner(RingTest& w) {
+  w.world.Be(0);
+  GQueue woken;
+  netpoll::CloseRing(w.world.ring(0), &woken);
+}
+MODEL(ring_end_read, kOneBudget) {
+  RingTest w;
+  Spawn("sender and reader", [&w] {
+    w.SendOne();
+    w.ReadOne();
+    w.world.End();
+  });
+  Spawn("owner", [&w] {
+    EndOwner(w);
+    w.world.Attend(1);  // the M that WatchShared wakes
+  });
+  Join();
+  w.CloseAndUseAgain();
+  w.CheckEnd();
+}
+MODEL(ring_end_close, kOneBudget) {
+  RingTest w;
+  Spawn("closer", [&w] { w.CloseAndUseAgain(); });
+  Spawn("sender", [&w] { w.SendOne(); });
+  Spawn("owner", [&w] { EndOwner(w); });
+  Join();
+  w.CheckEnd();
+}
+
 // Closed where it lives now, which the first owner need not know yet.
 MODEL(ring_rehome_close_here, kOneBudget) {
   RingTest w;

@@ -170,6 +170,7 @@ void NetpollWorld::Close(const Connection& c) {
 
 void NetpollWorld::CheckEnd(int open) {
   for (int i = 0; i < kMs; i++) {
+    if (!ring(i)->open) continue;
     Be(i);
     GQueue none;
     netpoll::ReadRing(ring(i), 0, false, &none);
