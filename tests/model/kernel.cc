@@ -140,6 +140,10 @@ int AddEntry(int fd, uint32_t mask, uint64_t data, bool level) {
   const int file = FileOf(fd);
   if (engine.trace) Trace("epoll: add descriptor %d, file %d", fd, file);
   if (file == 0) return -EBADF;
+  if (kernel.entries_to_refuse > 0 && Choose(2) == 1) {
+    kernel.entries_to_refuse--;
+    return -ENOSPC;
+  }
   Entry* place = nullptr;
   for (Entry& e : kernel.entry) {
     if (e.used && e.file == file && e.fd == fd) return -EEXIST;
@@ -215,6 +219,11 @@ void AwaitRelease(int file) {
     Use();
   }
   Acquire(kernel.file[file].order);
+}
+
+void RefuseOneEntry() {
+  Use();
+  kernel.entries_to_refuse = 1;
 }
 
 void KeepKernel() {

@@ -34,6 +34,8 @@ void AwaitRelease(int file);
 
 // How many of its polls' reports an enter brings at most; the next one brings more.
 void LimitReports(int reports);
+// The epoll set takes one connection, any, no more.
+void RefuseOneEntry();
 // One report, any, may be the last of its multishot poll.
 void EndOnePoll();
 

@@ -64,7 +64,7 @@ struct Ring {
 
 // Trivial, so that it is put back by a copy.
 struct Kernel {
-  int files, rings, most_reports, polls_to_end;
+  int files, rings, most_reports, polls_to_end, entries_to_refuse;
   int descriptor[kMostFiles];  // its file
   File file[kMostFiles];
   int epoll;  // its file

@@ -259,6 +259,18 @@ MODEL(ring_rehome_close, kOneBudget) {
   CloseWhile<RehomeAndAttend>("thief");
 }
 
+// The shared set may refuse a connection that moves there: its reader tries again.
+void MoveInVainAndAttend(RingTest& w) {
+  RefuseOneEntry();
+  MoveAndAttend(w);
+}
+MODEL(ring_refused_read, kOneBudget) {
+  ReadWhile<MoveInVainAndAttend>("sysmon");
+}
+MODEL(ring_refused_close, kOneBudget) {
+  CloseWhile<MoveInVainAndAttend>("sysmon");
+}
+
 // The owner's thread ends: its connections go to the shared set.
 void EndOwner(RingTest& w) {
   w.world.Be(0);
