@@ -223,6 +223,7 @@ bool SleepOn(int lane, int64_t timeout_ns) {
   engine.ready &= ~(1u << t.id);
   if (timeout_ns >= 0) {
     t.deadline = engine.clock + timeout_ns;
+    Mix(static_cast<uint64_t>(t.deadline));
     engine.timed |= 1u << t.id;
   }
   SwitchAway();
