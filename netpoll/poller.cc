@@ -40,7 +40,9 @@ void Count(M* m, const GQueue& ready) {
 }
 
 bool SharedIsEmpty() {
-  // Registered after this look: the registrar sees to it that somebody reads (registry.cc).
+  // Registered after this look: the registrar sees to it that somebody reads (registry.cc). seq_cst
+  // against its look: an M that comes by StopM passes no fence. kept, as all on these two words: no
+  // harness registers in the shared set beside sleepers. (sysmon reads what is missed in 10 ms.)
   return Np()->shared_count.Load(os::kSeqCst<"poller.shared">) == 0;
 }
 
@@ -73,7 +75,8 @@ MSleep ChooseSleep(M* m) {
     runtime::InjectReady(m, std::move(none), runtime::kBusy);
   }
   M* nobody = nullptr;
-  // Pairs with who looks for a watcher after it has registered.
+  // Pairs with who looks for a watcher after it has registered; who reads that there is none wakes
+  // an M in vain, so that the exchange need only be one.
   if (!SharedIsEmpty() &&
       Np()->shared_watcher.CompareExchange(nobody, m, os::kSeqCst<"poller.watch">)) {
     return runtime::kOnShared;
@@ -83,7 +86,8 @@ MSleep ChooseSleep(M* m) {
 
 void DoneSleeping(M*, MSleep how) {
   if (how == runtime::kOnShared) {
-    // The next M that runs dry may take it.
+    // The next M that runs dry may take it. It hands nothing on; a registrar that still reads the
+    // former watcher is as one that came before the wake.
     Np()->shared_watcher.Store(nullptr, os::kRelease<"poller.unwatch">);
   }
 }

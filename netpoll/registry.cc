@@ -39,12 +39,14 @@ int RegisterShared(Desc* d) {
   int error = np->shared.Add(d->fd, kMask, d->Token());
   if (error != 0) return error;
   d->in_shared = true;
-  np->shared_count.FetchAdd(1, os::kSeqCst<"shared.count.add">);  // before the look for a watcher
+  // Before the look for a watcher (WatchShared).
+  np->shared_count.FetchAdd(1, os::kSeqCst<"shared.count.add">);
   return 0;
 }
 
 // Who chooses where to sleep looks at shared_count after it has put itself into the idle list; the
-// caller has counted before it looks here. So the sleeper sees the count, or is found idle.
+// caller has counted before it looks here. So the sleeper sees the count, or is found idle. All of
+// it is seq_cst, but no harness has both (poller.shared).
 void WatchShared() {
   if (Np()->shared_watcher.Load(os::kSeqCst<"shared.watcher.look">) != nullptr) return;
   if (runtime::Rt()->idle_p_count.Load(os::kSeqCst<"shared.watcher.idle">) == 0) return;

@@ -36,12 +36,14 @@ ChanWaiter* ChanWaiterList::PopOfSelects() {
       return w;
     }
     // Wins the select, once (select.cc, 4). Acquire pairs with who opened the ticket and parked;
-    // release with the goroutine that finds itself won.
+    // release with the goroutine that finds itself won, which passes this channel's lock before it
+    // reads anything (select.cc, 5).
     uint64_t seen = w->ticket | kSelectParked;
     bool parked = w->g->select_word.CompareExchange(seen, w->ticket | kSelectWon,
                                                     os::kAcqRel<"select.win.parked">);
     if (!parked && seen == w->ticket) {
-      // It may park at this moment: then the word changes once more, and this fails.
+      // It may park at this moment: then the word changes once more, and this fails. Acquire:
+      // that it has parked is seen by the failure as by the next exchange; one would do.
       if (!w->g->select_word.CompareExchange(seen, w->ticket | kSelectWon,
                                              os::kAcqRel<"select.win.queueing">)) {
         if (seen != (w->ticket | kSelectParked)) continue;

@@ -53,7 +53,8 @@ G* StealFrom(M* m, P* victim, bool last_round) {
 G* Steal(M* m) {
   Runtime* rt = Rt();
   bool inherits = false;
-  // Ps are added before the count, pairs with ResizeProcs.
+  // Ps are added before the count, pairs with ResizeProcs. It does not change while a P is held,
+  // which was handed on under sched_lock after the change: any order would do.
   uint32_t procs = static_cast<uint32_t>(rt->procs.Load(os::kAcquire<"steal.procs">));
   for (int round = 0; round < kStealRounds; round++) {
     bool last = round == kStealRounds - 1;
@@ -78,7 +79,7 @@ G* FindRunnable(M* m, bool* inherits) {
   Runtime* rt = Rt();
   for (;;) {
     P* p = m->p;
-    // Served by Schedule.
+    // Served by Schedule; for the order see there.
     if (rt->stop_wanted.Load(os::kAcquire<"find.stop">) != 0) return nullptr;
     // As above.
     if (rt->exiting.Load(os::kAcquire<"find.exiting">) != 0) return nullptr;
@@ -97,7 +98,9 @@ G* FindRunnable(M* m, bool* inherits) {
     if (m->spinning || MayBecomeSearcher(rt)) {
       if (!m->spinning) {
         m->spinning = true;
-        rt->spinning.FetchAdd(1, os::kSeqCst<"search.begin">);  // seen before the steals
+        // Who reads it is found by the last look, if not by the steals (wake.cc: counting in takes
+        // no order).
+        rt->spinning.FetchAdd(1, os::kSeqCst<"search.begin">);
       }
       if (G* g = Steal(m); g != nullptr) return g;
     }

@@ -47,7 +47,8 @@ void LeaveRuntime(M* m) {
     CheckDeadlockLocked();
   }
   weft_set_m(nullptr);
-  // The last thing that this thread does to the Runtime; pairs with RunMain's wait.
+  // The last thing that this thread does to the Runtime; pairs with WaitForThreads, after which it
+  // is freed. The explorer leaves that out.
   rt->live_threads.FetchSub(1, os::kRelease<"mexit.live">);
   os::FutexWake(rt->live_threads, 1);
 }
@@ -118,7 +119,8 @@ void NewM(P* p, bool spinning) {
     m->idle_next = rt->to_start;
     rt->to_start = m;
   }
-  // After the list; pairs with RunRuntime.
+  // After the list; pairs with ServeCalls. The lock orders it too: who has read this call passes
+  // the lock after us.
   rt->main_calls.FetchAdd(kMainCall, os::kRelease<"newm.call">);
   os::FutexWake(rt->main_calls, 1);
 }

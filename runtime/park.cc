@@ -76,7 +76,8 @@ bool StackFromCache(P* p, const G* g, Stack* out) {
   if (!inherits) Bump(p->schedtick);
   Bump(p->switches);
   m->curg = next;
-  m->dump_curg.Store(next, os::kRelease<"park.dump.next">);             // pairs with PreemptOne
+  // As in Execute.
+  m->dump_curg.Store(next, os::kRelease<"park.dump.next">);
   next->m.Store(m, os::kRelaxed<"park.m">);                             // for dumps
   next->stackguard0.Store(next->stack.lo, os::kRelaxed<"park.guard">);  // a new slice
   memcpy(m->eh_globals, next->eh_globals, sizeof(next->eh_globals));

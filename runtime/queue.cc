@@ -15,7 +15,8 @@ void PushNext(P* p, G* g) {
   if (kicked == nullptr) return;
   PushLocal(p, kicked);
   // PutNext's barrier came before this push, and a thief may have taken `g` since: who looks for
-  // the last time then must see `kicked`, or be seen idle (wake.cc, rule 1).
+  // the last time then must see `kicked`, or be seen idle (wake.cc, rule 1). The explorer finds
+  // it missing in random schedules only (stress/regressions/kicked-without-barrier).
   if (!p->runq.alone()) os::Fence(os::kSeqCst<"push.next.fence">);
 }
 

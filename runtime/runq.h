@@ -121,7 +121,7 @@ class RunQueue {
   uint32_t Steal(G* out[kCapacity / 2], bool take_next) {
     for (;;) {
       // Before the tail is read: else more might be counted than there ever was (which is seen
-      // below, and costs a round).
+      // below, and costs a round; so no harness notices).
       uint32_t head = head_.Load(os::kAcquire<"runq.steal.head">);
       // The slots up to it are written; pairs with runq.push.publish.
       uint32_t tail = tail_.Load(os::kAcquire<"runq.steal.tail">);
@@ -152,7 +152,9 @@ class RunQueue {
   bool Empty() const {
     for (;;) {
       // The three are read in this order, and as of one moment: the tail did not move in between.
-      // The last is the one that must be new: runq.empty.next has seen to that.
+      // The last is the one that must be new: runq.empty.next has seen to that. Acquire keeps head
+      // and tail before it; in any order they say, if equal, that all up to that tail was taken,
+      // and what is put later its putter sees to (wake.cc, rule 1).
       uint32_t head = head_.Load(os::kAcquire<"runq.empty.head">);
       uint32_t tail = tail_.Load(os::kAcquire<"runq.empty.tail">);
       G* next = next_.Load(os::kAcquire<"runq.empty.next">);

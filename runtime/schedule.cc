@@ -68,7 +68,9 @@ void Migrate(M* m, G* g) {
 
 void StopSpinning(M* m) {
   m->spinning = false;
-  // Full order against submitters who look whether somebody spins.
+  // Full order against submitters who look whether somebody spins: no other barrier stands between
+  // the count-out and WakeP's look at the idle Ps. x86 and arm64 make the same code of acq_rel.
+  // kept: no harness notices (wake_kicked's sleeper counts out as well, and so shows this one).
   int32_t before = Rt()->spinning.FetchSub(1, os::kSeqCst<"schedule.stop_spinning">);
   if (before <= 0) Fatal("spinning Ms: %d", static_cast<int64_t>(before));
   WakeP();
@@ -78,7 +80,7 @@ void Schedule(M* m) {
   WEFT_CHECK(m->locks == 1 && m->curg == &m->g0);
   for (;;) {
     Runtime* rt = Rt();
-    // Pairs with BeginExit.
+    // Pairs with BeginExit; only the flag itself is read by it (exit.begin).
     if (rt->exiting.Load(os::kAcquire<"schedule.exiting">) != 0) ExitM(m);
     if (m->end_thread) {
       HandOffP(m, ReleaseP(m));
@@ -88,7 +90,8 @@ void Schedule(M* m) {
       StopLockedM(m);
       Execute(m, locked, false);
     }
-    // Who stops the world sets it before it looks at the Ps' states (world.cc 1-2).
+    // Who stops the world sets it before it looks at the Ps' states (world.cc 1-2). What counts is
+    // read under sched_lock, this word too (StopForWorld): acquire orders nothing more.
     if (rt->stop_wanted.Load(os::kAcquire<"schedule.stop">) != 0) {
       if (G* g = m->take_next; g != nullptr) {
         m->take_next = nullptr;
@@ -146,8 +149,9 @@ void Execute(M* m, G* g, bool inherits_slice) {
   if (!inherits_slice) Bump(p->schedtick);
   Bump(p->switches);
   m->curg = g;
-  m->dump_curg.Store(g, os::kRelease<"execute.dump">);  // pairs with PreemptOne
-  g->m.Store(m, os::kRelaxed<"execute.m">);             // for dumps
+  // Pairs with PreemptOne, which sees the G as it was made (the explorer's all were before).
+  m->dump_curg.Store(g, os::kRelease<"execute.dump">);
+  g->m.Store(m, os::kRelaxed<"execute.m">);  // for dumps
   if (Rt()->debug.migrate) g->last_m = m;
   g->stackguard0.Store(g->stack.lo, os::kRelaxed<"execute.guard">);  // a new slice
   m->events.Add(Event::kExecute, g->goid);

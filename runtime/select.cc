@@ -55,7 +55,8 @@ constexpr int kMaxCases = 255;  // chosen: their waiters lie on the goroutine's 
 
 bool CommitSelect(Goroutine* g, void* ticket) {
   uint64_t queueing = *static_cast<uint64_t*>(ticket);
-  // Step 3. Release: all that G did before it may be readied.
+  // Step 3. Release: all that G did before it may be readied. Acquire, if it was won: what the
+  // winner did comes with its channel's lock (essay).
   return g->select_word.CompareExchange(queueing, queueing | kSelectParked,
                                         os::kAcqRel<"select.park">);
 }
@@ -63,7 +64,8 @@ bool CommitSelect(Goroutine* g, void* ticket) {
 // G's own claim, at 2.
 bool WinOwn(Goroutine* g, uint64_t ticket) {
   uint64_t queueing = ticket;
-  // Fails when a partner was faster; acquire: what it did comes with its channel's lock.
+  // Fails when a partner was faster; what it did comes with its channel's lock, and what G does
+  // goes with this one's: acq_rel hands nothing on (essay).
   return g->select_word.CompareExchange(queueing, ticket | kSelectWon, os::kAcqRel<"select.own">);
 }
 

@@ -62,19 +62,24 @@ void BeginExit() {
   Runtime* rt = Rt();
   M* m = GetM();
   m->locks++;
-  // Step 1, before the sleepers are woken for it.
+  // Step 1, before the sleepers are woken for it. seq_cst and its readers' acquires are the rule
+  // rather than a need: nothing but the flag is read by it, sched_lock is passed before the wakes,
+  // and Ms are told again until they have left (WaitForThreads).
   rt->exiting.Store(1, os::kSeqCst<"exit.begin">);
   {
     LockGuard guard(rt->sched_lock);
     if (rt->sysmon_sleeps.Load(os::kRelaxed<"exit.sysmon">) != 0) WakeSysmonLocked();
   }
   PreemptAll();
-  // Pairs with NewM.
+  // Pairs with TakeStruct, for an M listed since sched_lock was passed (the explorer's all were
+  // before).
   M* first = rt->all_ms.Load(os::kAcquire<"exit.all_ms">);
   for (M* other = first; other != nullptr; other = other->all_next) {
     if (other != m) WakeM(other);
   }
-  rt->main_calls.FetchOr(kMainDone, os::kRelease<"exit.done">);  // pairs with RunRuntime
+  // Release: all that the first goroutine did, for Main's caller. If every thread leaves, as the
+  // explorer's do, mexit.live hands that on as well.
+  rt->main_calls.FetchOr(kMainDone, os::kRelease<"exit.done">);  // pairs with ServeCalls
   os::FutexWake(rt->main_calls, 1);
   // From the goroutine's end to the scheduler, which ends the thread; not to another goroutine.
   m->p->direct_budget = 0;

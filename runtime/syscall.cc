@@ -17,8 +17,8 @@
 // Enter and a world that is about to stop: the M stores Psyscall, then (seq_cst) reads
 // stop_wanted; the stopper sets stop_wanted, then (seq_cst) reads the P's state. One sees the
 // other; if both do, the CAS to Pgcstop decides who counts the P as stopped.
-// The CASes out of Psyscall hand the P on; all that another M may do with it before 3 comes after a
-// passage through sched_lock, so that their orders are the rule rather than a need.
+// The CASes out of Psyscall hand the P on: what its M left in it comes with the store of 1, and
+// goes on under sched_lock. Of the P's fields the explorer follows the run queue only.
 #include "runtime/fatal.h"
 #include "runtime/sanitizer.h"
 #include "runtime/sched.h"
@@ -33,7 +33,8 @@ void StopInSyscall(P* p) {
   LockGuard guard(rt->sched_lock);
   if (rt->stopwait <= 0) return;
   uint32_t in_syscall = Psyscall;
-  // As the stopper's own (world.cc).
+  // As the stopper's own (world.cc). Release: sched_lock hands it on too. Acquire: for what another
+  // M left (ABA), which no harness reaches.
   if (!p->state.CompareExchange(in_syscall, Pgcstop, os::kAcqRel<"syscall.gcstop">)) return;
   if (--rt->stopwait == 0) rt->stopnote.Wakeup();
 }
@@ -80,7 +81,8 @@ void ExitWithoutP(void* arg) {
 
 bool RetakeFromSyscall(P* p) {
   uint32_t in_syscall = Psyscall;
-  // Step 2. Acquire: the P as its M left it.
+  // Step 2. Acquire: the P as its M left it. The run queue's look (HandOffP) would acquire that M's
+  // last push; the caches are not followed by the explorer.
   if (!p->state.CompareExchange(in_syscall, Pidle, os::kAcqRel<"syscall.retake">)) return false;
   // A counter.
   Rt()->handoffs.FetchAdd(1, os::kRelaxed<"syscall.handoffs">);
@@ -130,9 +132,10 @@ void ExitBlocking() {
   m->syscall_p = nullptr;
   m->events.Add(runtime::Event::kSyscallExit, g->goid);
   uint32_t in_syscall = runtime::Psyscall;
-  // Step 3. Acquire: what another M may have done with the P meanwhile.
+  // Step 3. Acquire: what another M may have done with the P meanwhile. Its release half is for
+  // nobody, as in AcquireP.
   if (p->state.CompareExchange(in_syscall, runtime::Prunning, os::kAcqRel<"syscall.exit">)) {
-    p->m.Store(m, os::kRelease<"syscall.exit.p.m">);  // a hint; pairs with PreemptOne
+    p->m.Store(m, os::kRelease<"syscall.exit.p.m">);  // as in AcquireP
     m->p = p;
     m->has_p.Store(true, os::kRelaxed<"syscall.exit.hint">);  // for sysmon
     runtime::CasGStatus<runtime::Gsyscall, runtime::Grunning>(g);

@@ -67,7 +67,8 @@ void SiftDown(TimerHeap* h, int32_t i) {
 }
 
 void PublishFirst(TimerHeap* h) {
-  // Release: nothing of the timer is read without the lock; see the essay.
+  // Nothing of the timer is read without the lock, so that the release hands nothing on; the word
+  // itself is ordered by the barriers (essay).
   const int64_t first = h->size == 0 ? 0 : static_cast<int64_t>(h->heap[0]->when);
   h->first_when.Store(first, os::kRelease<"timer.first">);
 }
@@ -86,7 +87,8 @@ void Grow(TimerHeap* h) {
 
 void InsertLocked(TimerHeap* h, Timer* t) {
   if (h->size == h->capacity) Grow(h);
-  // Under the lock; Delete looks again under it.
+  // Under the lock; Delete looks again under it. Release: the P of that heap, if it is new (the
+  // explorer has no resizing).
   t->heap.Store(h, os::kRelease<"timer.heap.add">);
   Place(h, h->size++, t);
   SiftUp(h, h->size - 1);
@@ -102,14 +104,17 @@ void RemoveLocked(TimerHeap* h, Timer* t) {
     SiftUp(h, last->index);
   }
   t->index = -1;
-  // As above; release: who sees null may free it.
+  // As above; release: who sees null may free it, or add it again. Who frees it waits for the
+  // function first, and in the same heap the lock is passed, which both order it too. kept: no
+  // harness adds one that has just fired to a second P's heap (a select, a deadline).
   t->heap.Store(nullptr, os::kRelease<"timer.heap.remove">);
 }
 
 // Add 3: somebody who sleeps must wake earlier now.
 void WakeKeeper(int64_t when) {
   Runtime* rt = Rt();
-  // Ms that hold Ps look at their timers by themselves.
+  // Ms that hold Ps look at their timers by themselves. seq_cst as in WakeP, here and below: Add
+  // 2's fence, just before, orders both.
   if (rt->idle_p_count.Load(os::kSeqCst<"timer.idle">) == 0) return;
   // Pairs with KeepTimersLocked.
   int64_t until = rt->timer_until.Load(os::kSeqCst<"timer.until">);
@@ -169,7 +174,7 @@ bool TakeForgotten(Timer* t) {
 
 bool DeleteFromHeap(Timer* t) {
   for (;;) {
-    // Checked again under the lock that it names.
+    // Checked again under the lock that it names. Null: pairs with timer.heap.remove (see there).
     TimerHeap* h = t->heap.Load(os::kAcquire<"timer.heap.read">);
     if (h == nullptr) return false;
     if (h == &forgotten) return TakeForgotten(t);
@@ -233,7 +238,8 @@ bool DeleteTimer(Timer* t) {
 int64_t RunTimers(P* p, int64_t now) {
   TimerHeap* h = &p->timers;
   for (;;) {
-    // A hint; see the essay.
+    // A hint; see the essay. What is read of the timers is read under the lock: acquire is for
+    // nothing more.
     int64_t first = h->first_when.Load(os::kAcquire<"timer.first.run">);
     if (first == 0 || first > now) return first;
     TimerFunction function = nullptr;
@@ -261,9 +267,11 @@ int64_t RunTimers(P* p, int64_t now) {
 int64_t EarliestTimer() {
   Runtime* rt = Rt();
   int64_t earliest = 0;
-  int32_t procs = rt->procs.Load(os::kAcquire<"timer.procs">);  // pairs with ResizeProcs
+  // Pairs with ResizeProcs: sysmon holds neither a P nor the lock (the explorer has no resizing).
+  int32_t procs = rt->procs.Load(os::kAcquire<"timer.procs">);
   for (int32_t i = 0; i < procs; i++) {
-    // Pairs with AddTimer's barrier.
+    // Pairs with AddTimer's barrier: after timer_until.set, where search.fence is not near. (The
+    // explorer's sleepers come by that.) x86 makes the same code of acquire.
     int64_t when = rt->all_ps[i]->timers.first_when.Load(os::kSeqCst<"timer.first.all">);
     if (when != 0 && (earliest == 0 || when < earliest)) earliest = when;
   }

@@ -23,9 +23,11 @@
 //
 // What orders that: search.fence on the searcher's side; wakep.idle and wakep.look, after the
 // barrier of who queued, on the other (the explorer finds each of them weakened). The exchanges on
-// spinning and idle_p_count are seq_cst as well, so that no site depends on which fence is near.
-// Those on a P's state and an M's sleep check and count; what lies behind them is handed on under
-// sched_lock.
+// spinning and idle_p_count are seq_cst as well, so that no site depends on which fence is near;
+// x86 and arm64 make the same code of acq_rel. Those on a P's state and an M's sleep check and
+// count; what lies behind them is handed on under sched_lock. To count in takes no order: a
+// submitter that reads it looked before that M counts out, and so queued before the look, or WakeP,
+// that follows.
 //
 // Duties of idle Ms. Somebody asleep watches the shared set (a ring's sleeper does, too), and
 // somebody asleep keeps the timers. An M that wakes with a P gives its duty up; if it then runs
@@ -59,7 +61,7 @@ void PushIdlePLocked(P* p) {
   WEFT_CHECK(p->runq.Empty());
   p->link = rt->idle_ps;
   rt->idle_ps = p;
-  // Rule 2: before the last look at the queues.
+  // Rule 2: before the last look at the queues. The fence before that (search.fence) orders it.
   rt->idle_p_count.FetchAdd(1, os::kSeqCst<"idle.p.push">);
 }
 
@@ -70,7 +72,8 @@ P* PopIdlePLocked() {
   if (p == nullptr) return nullptr;
   rt->idle_ps = p->link;
   p->link = nullptr;
-  rt->idle_p_count.FetchSub(1, os::kSeqCst<"idle.p.pop">);                             // as above
+  // seq_cst as above, though who still reads the old number only takes the lock in vain.
+  rt->idle_p_count.FetchSub(1, os::kSeqCst<"idle.p.pop">);
   if (rt->sysmon_sleeps.Load(os::kRelaxed<"idle.p.sysmon">) != 0) WakeSysmonLocked();  // under lock
   return p;
 }
@@ -105,12 +108,15 @@ void RemoveIdleMLocked(M* m) {
 void AcquireP(M* m, P* p) {
   WEFT_CHECK(m->p == nullptr);
   uint32_t idle = Pidle;
-  // Acquire: what the P's former M left in it.
+  // Acquire: what the P's former M left in it, which sched_lock hands on too. Its release half is
+  // for nobody: Prunning is read as a hint.
   if (!p->state.CompareExchange(idle, Prunning, os::kAcqRel<"p.acquire">)) {
     Fatal("P %d taken in state %u, expected idle", static_cast<int64_t>(p->id),
           static_cast<uint64_t>(idle));
   }
-  p->m.Store(m, os::kRelease<"p.acquire.m">);  // a hint; pairs with PreemptOne
+  // A hint; pairs with PreemptOne, which sees the M as it was made (the explorer's all were
+  // before).
+  p->m.Store(m, os::kRelease<"p.acquire.m">);
   m->p = p;
   m->has_p.Store(true, os::kRelaxed<"p.acquire.hint">);  // for sysmon
   m->events.Add(Event::kAcquireP, static_cast<uint64_t>(p->id));
@@ -123,7 +129,8 @@ P* ReleaseP(M* m) {
   p->m.Store(nullptr, os::kRelaxed<"p.release.m">);       // a hint
   m->has_p.Store(false, os::kRelaxed<"p.release.hint">);  // for sysmon
   uint32_t running = Prunning;
-  // Release: for the next AcquireP.
+  // Release: for the next AcquireP, which comes by sched_lock or nextp: they hand the P on as well.
+  // Its acquire half is for nothing: this M wrote the state.
   if (!p->state.CompareExchange(running, Pidle, os::kAcqRel<"p.release">)) {
     Fatal("P %d given up in state %u, expected running", static_cast<int64_t>(p->id),
           static_cast<uint64_t>(running));
@@ -133,7 +140,9 @@ P* ReleaseP(M* m) {
 }
 
 void WakeM(M* m) {
-  // Step b of the essay. Release: nextp, and what else the waker left for it.
+  // Step b of the essay. Release: nextp, and what else the waker left for it. Acquire: m->ring, for
+  // who wakes without a lock that has handed it on, as the end does (the explorer's rings are made
+  // beforehand).
   uint32_t was = m->sleep.Exchange(kNotified, os::kAcqRel<"m.sleep.notify">);
   if (was == kOnFutex) {
     os::FutexWake(m->sleep, 1);
@@ -149,11 +158,12 @@ void StartM(M* m, P* p, bool spinning) {
     LockGuard guard(rt->sched_lock);
     if (p == nullptr) {
       // At the end nobody is to search (start.cc); a foreign thread, which is not waited for,
-      // must not start Ms then.
-      bool ends = rt->exiting.Load(os::kAcquire<"startm.exiting">) != 0;  // pairs with BeginExit
+      // must not start Ms then. Pairs with BeginExit (exit.begin).
+      bool ends = rt->exiting.Load(os::kAcquire<"startm.exiting">) != 0;
       if (!ends) p = PopIdlePLocked();
       if (p == nullptr) {
-        // Rule 1's searcher has nothing to search with.
+        // Rule 1's searcher has nothing to search with. No look follows: no P is idle, and who
+        // makes one idle comes after this by the lock, and looks (rule 2).
         if (spinning) rt->spinning.FetchSub(1, os::kSeqCst<"startm.no_p">);
         return;
       }
@@ -183,13 +193,15 @@ void WakeP() {
   // As above.
   if (rt->spinning.Load(os::kSeqCst<"wakep.look">) != 0) return;
   int32_t none = 0;
-  // One searcher at a time is started; seq_cst as the look.
+  // One searcher at a time is started; seq_cst as the look, though it counts in (essay).
   if (!rt->spinning.CompareExchange(none, 1, os::kSeqCst<"wakep.claim">)) return;
   StartM(GetM(), nullptr, true);
 }
 
 void FenceAndWakeP() {
-  os::Fence(os::kSeqCst<"wakep.fence">);  // queued before the look: rule 1
+  // Queued before the look: rule 1. (In the global queue sched_lock orders it against idle Ps, but
+  // not against `spinning`.)
+  os::Fence(os::kSeqCst<"wakep.fence">);
   WakeP();
 }
 
@@ -202,7 +214,9 @@ void HandOffP(M* m, P* p) {
     StartM(m, p, false);
     return;
   }
-  // Nobody searches and nothing is idle: somebody must look for what others have too much of.
+  // Nobody searches and nothing is idle: somebody must look for what others have too much of. A
+  // hint, whatever its orders (seq_cst as in WakeP): both may change before the P is in the idle
+  // list. What is missed so the next look finds, or WakeP at the end of a slice.
   int32_t none = 0;
   if (rt->spinning.Load(os::kSeqCst<"handoff.look">) +
               rt->idle_p_count.Load(os::kSeqCst<"handoff.idle">) ==
@@ -242,14 +256,17 @@ namespace {
 int64_t KeepTimersLocked(M* m) {
   Runtime* rt = Rt();
   for (;;) {
-    // Ms with Ps see to them; an M that wakes for one could not run it.
+    // Ms with Ps see to them; an M that wakes for one could not run it. Written under the lock that
+    // is held: any order reads the newest.
     if (rt->idle_p_count.Load(os::kSeqCst<"timer_until.idle">) == 0) return 0;
     int64_t earliest = EarliestTimer();
     if (earliest == 0) return 0;
     int64_t kept = rt->timer_until.Load(os::kRelaxed<"timer_until.locked">);  // under the lock
     if (kept != 0 && kept <= earliest && rt->timer_keeper != m) return 0;
     rt->timer_keeper = m;
-    // Published before the heaps are looked at again (essay, Timers).
+    // Published before the heaps are looked at again (essay, Timers): who adds must not go by an
+    // earlier keeper's time. It cannot where search.fence was passed since that one woke; an M that
+    // woke without a P, or comes by StopM, has passed none. kept: no harness has two keepers.
     rt->timer_until.Store(earliest, os::kSeqCst<"timer_until.set">);
     if (EarliestTimer() == earliest) return earliest;
   }
@@ -268,7 +285,8 @@ GQueue SleepIdle(M* m) {
   }
   m->events.Add(Event::kSleep, how);
   uint32_t awake = kAwake;
-  // Step a. Acquire pairs with WakeM when it was notified.
+  // Step a. Acquire pairs with WakeM when it was notified, as m.sleep.end does, which follows in
+  // any case. Release: m->ring, for WakeM (see there).
   if (m->sleep.CompareExchange(awake, how, os::kAcqRel<"m.sleep.begin">)) {
     int64_t timeout = -1;
     if (until != 0) {
@@ -283,7 +301,9 @@ GQueue SleepIdle(M* m) {
   } else if (how != kOnFutex) {
     rt->poller->done_sleeping(m, how);
   }
-  // Acquire pairs with WakeM.
+  // Acquire pairs with WakeM: what a ring's owner was asked (nextp comes under the lock). Where the
+  // explorer has rings a copy of this stands for it (netpoll_world.cc), so it does not see that.
+  // Its release half is for nobody: who finds kAwake does nothing.
   m->sleep.Exchange(kAwake, os::kAcqRel<"m.sleep.end">);
   m->events.Add(Event::kWoken, static_cast<uint64_t>(ready.size()));
   return ready;
@@ -300,6 +320,8 @@ void WaitForP(M* m) {
       LockGuard guard(rt->sched_lock);
       if (rt->timer_keeper == m) {
         rt->timer_keeper = nullptr;
+        // Who still reads the old time is as who added before the wake: the next to sleep looks at
+        // the heaps, and sysmon sees to them while this M runs (essay, Duties).
         rt->timer_until.Store(0, os::kSeqCst<"timer_until.clear">);
       }
       p = m->nextp.Load(os::kRelaxed<"m.nextp.locked">);
@@ -320,7 +342,7 @@ void WaitForP(M* m) {
     }
     if (!ready.empty()) m->orphan_wakes++;
     InjectReady(m, std::move(ready), kBusy);
-    // Set before every sleeper is woken for it.
+    // Set before every sleeper is woken for it; they are told again until they leave (exit.begin).
     if (rt->exiting.Load(os::kAcquire<"wait_for_p.exiting">) != 0) ExitM(m);
   }
 }
@@ -344,7 +366,9 @@ bool LookOnceMore(M* m) {
   // The P was given back, and the M counted out, before the look; pairs with the submitters' full
   // barriers.
   os::Fence(os::kSeqCst<"search.fence">);
-  int32_t procs = rt->procs.Load(os::kAcquire<"search.procs">);  // pairs with ResizeProcs
+  // Pairs with ResizeProcs: this M holds no P (the explorer has no resizing).
+  int32_t procs = rt->procs.Load(os::kAcquire<"search.procs">);
+  // seq_cst as all of rule 2; the fence above orders it.
   bool work = rt->global_size.Load(os::kSeqCst<"search.global">) != 0;
   for (int32_t i = 0; i < procs && !work; i++) work = !rt->all_ps[i]->runq.Empty();
   if (!work) return false;
@@ -359,6 +383,7 @@ bool LookOnceMore(M* m) {
       if (p == nullptr) return false;
       RemoveIdleMLocked(m);
       m->next_spinning = true;
+      // Counts in (essay): any order would do.
       rt->spinning.FetchAdd(1, os::kSeqCst<"search.again">);
     }
   }
@@ -372,7 +397,7 @@ bool LookOnceMore(M* m) {
 void SleepWithoutWork(M* m) {
   if (m->spinning) {
     m->spinning = false;
-    // Rule 2: counted out before the last look.
+    // Rule 2: counted out before the last look, whose fence orders it.
     Rt()->spinning.FetchSub(1, os::kSeqCst<"search.end">);
   }
   if (LookOnceMore(m)) return;

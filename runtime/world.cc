@@ -55,6 +55,7 @@ void UnlockWorld() {
 
 void PreemptOne(P* p) {
   // Hints, served at the next poll or switch; a stale M or G is asked in vain, and again later.
+  // Acquire: each as it was made (p.acquire.m, execute.dump); the explorer's were made before.
   p->preempt.Store(true, os::kRelaxed<"preempt.p">);
   M* m = p->m.Load(os::kAcquire<"preempt.m">);
   if (m == nullptr) return;
@@ -78,7 +79,7 @@ namespace {
 void TakeStillPsLocked(M* m) {
   Runtime* rt = Rt();
   int32_t procs = rt->procs.Load(os::kRelaxed<"stop.procs">);  // the world is owned
-  // Its own P; pairs with who starts the world.
+  // Its own P. Release as for the others below: this M starts the world itself, under sched_lock.
   m->p->state.Store(Pgcstop, os::kRelease<"stop.own">);
   rt->stopwait--;
   for (int32_t i = 0; i < procs; i++) {
@@ -129,7 +130,8 @@ void StopWorldLocked(M* m) {
     wait = rt->stopwait > 0;
   }
   while (wait && !rt->stopnote.Sleep(kAskAgain_ns)) {
-    // Ms that end do not count their Ps.
+    // Ms that end do not count their Ps. Only the flag is read by it (exit.begin); the explorer
+    // does not end a runtime here.
     if (rt->exiting.Load(os::kAcquire<"stop.exiting">) != 0) LeaveStopping(m);
     PreemptAll();
   }
@@ -137,7 +139,8 @@ void StopWorldLocked(M* m) {
   if (rt->stopwait != 0) {
     Fatal("the world is stopped with %d Ps not counted", static_cast<int64_t>(rt->stopwait));
   }
-  rt->stopped.Store(1, os::kRelease<"world.stopped">);  // for counters
+  // For counters, which read it relaxed: the release has no partner.
+  rt->stopped.Store(1, os::kRelease<"world.stopped">);
 }
 
 // Step 3.
