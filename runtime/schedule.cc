@@ -70,7 +70,6 @@ void StopSpinning(M* m) {
   m->spinning = false;
   // Full order against submitters who look whether somebody spins: no other barrier stands between
   // the count-out and WakeP's look at the idle Ps. x86 and arm64 make the same code of acq_rel.
-  // kept: no harness notices (wake_kicked's sleeper counts out as well, and so shows this one).
   int32_t before = Rt()->spinning.FetchSub(1, os::kSeqCst<"schedule.stop_spinning">);
   if (before <= 0) Fatal("spinning Ms: %d", static_cast<int64_t>(before));
   WakeP();

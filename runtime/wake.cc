@@ -13,6 +13,7 @@
 //      then on, counts itself out of `spinning`, and (full barrier) looks at every queue once
 //      more. If something is there it takes a P back and searches on.
 //   3. A searcher that finds work counts itself out and calls WakeP: there may be more.
+//   4. Who gives up a P otherwise (HandOffP) looks at every queue once more too, and calls WakeP.
 // No lost wakeup: S's queueing comes before its look at `spinning` and at the idle Ps, the last
 // searcher's count-out and giving back of its P before its last look at the queues. Both are
 // seq_cst, so S sees nobody spinning (and an idle P) and wakes one, or the searcher sees the
@@ -205,6 +206,19 @@ void FenceAndWakeP() {
   WakeP();
 }
 
+namespace {
+// After a full fence: a last look.
+bool IsWorkQueued() {
+  Runtime* rt = Rt();
+  // Pairs with ResizeProcs: this M holds no P (the explorer has no resizing).
+  int32_t procs = rt->procs.Load(os::kAcquire<"search.procs">);
+  // seq_cst as all of rule 2; the fence before it orders it.
+  bool work = rt->global_size.Load(os::kSeqCst<"search.global">) != 0;
+  for (int32_t i = 0; i < procs && !work; i++) work = !rt->all_ps[i]->runq.Empty();
+  return work;
+}
+}  // namespace
+
 // Gives a P whose M goes away to whoever has a use for it.
 void HandOffP(M* m, P* p) {
   Runtime* rt = Rt();
@@ -216,7 +230,7 @@ void HandOffP(M* m, P* p) {
   }
   // Nobody searches and nothing is idle: somebody must look for what others have too much of. A
   // hint, whatever its orders (seq_cst as in WakeP): both may change before the P is in the idle
-  // list. What is missed so the next look finds, or WakeP at the end of a slice.
+  // list, so that rule 4's look follows.
   int32_t none = 0;
   if (rt->spinning.Load(os::kSeqCst<"handoff.look">) +
               rt->idle_p_count.Load(os::kSeqCst<"handoff.idle">) ==
@@ -235,10 +249,15 @@ void HandOffP(M* m, P* p) {
     }
     if (rt->global_queue.empty() && !IsNeglectedLocked()) {
       PushIdlePLocked(p);
-      return;
+      p = nullptr;
     }
   }
-  StartM(m, p, false);
+  if (p != nullptr) {
+    StartM(m, p, false);
+    return;
+  }
+  os::Fence(os::kSeqCst<"handoff.fence">);  // rule 4; pairs with the submitters' full barriers
+  if (IsWorkQueued()) WakeP();
 }
 
 bool IsNeglectedLocked() {
@@ -366,12 +385,7 @@ bool LookOnceMore(M* m) {
   // The P was given back, and the M counted out, before the look; pairs with the submitters' full
   // barriers.
   os::Fence(os::kSeqCst<"search.fence">);
-  // Pairs with ResizeProcs: this M holds no P (the explorer has no resizing).
-  int32_t procs = rt->procs.Load(os::kAcquire<"search.procs">);
-  // seq_cst as all of rule 2; the fence above orders it.
-  bool work = rt->global_size.Load(os::kSeqCst<"search.global">) != 0;
-  for (int32_t i = 0; i < procs && !work; i++) work = !rt->all_ps[i]->runq.Empty();
-  if (!work) return false;
+  if (!IsWorkQueued()) return false;
   P* p = nullptr;
   {
     LockGuard guard(rt->sched_lock);

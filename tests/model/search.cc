@@ -297,6 +297,15 @@ Result Replay(Options o) {
   return r;
 }
 
+// What failed, as its replay says: there all locations are known.
+Result AsReplayed(Result r, const Options& o) {
+  Options again = o;
+  again.replay = r.schedule.c_str();
+  const Result replayed = Replay(again);
+  r.what = replayed.failed ? replayed.what : r.what + " (its replay does not fail)";
+  return r;
+}
+
 // Random runs tell which locations are shared, before a search that would begin anew at each.
 constexpr uint64_t kFirstRuns = 200;
 
@@ -312,10 +321,11 @@ Result Explore(const Options& o, void (*body)()) {
     Options first = o;
     first.random = true;
     first.most_runs = kFirstRuns;
-    Result r = Search(first);
-    if (r.failed) return r;
+    const Result r = Search(first);
+    if (r.failed) return AsReplayed(r, o);
   }
-  return Search(o);
+  const Result r = Search(o);
+  return r.failed ? AsReplayed(r, o) : r;
 }
 
 }  // namespace weft::model

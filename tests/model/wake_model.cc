@@ -93,6 +93,28 @@ MODEL(wake_kicked, kOneBudget) {
   Join();
 }
 
+// As before, but who goes to sleep is no searcher: who searches relies on it all the same.
+MODEL(wake_kicked_dry, kOneBudget) {
+  BareRuntime bare(3);
+  G* g = bare.goroutine(0);
+  G* h = bare.goroutine(1);
+  Spawn("submitter", [g, h] {
+    Submit(0, g);
+    MakeRunnable(h);
+    runtime::PushNext(runtime::GetM()->p, h);
+    runtime::WakeP();
+  });
+  Spawn("thief", [] {
+    FindWork(1, true);
+    StopSearching();
+  });
+  Spawn("looker", [] {
+    FindWork(2, false);
+    StopSearching();
+  });
+  Join();
+}
+
 // A timer is added as the last M goes to sleep: it sleeps no longer than that.
 MODEL(wake_for_timer) {
   BareRuntime bare(2);
@@ -126,6 +148,25 @@ MODEL(wake_hand_off) {
   });
   Spawn("searcher", [g] { Check(FindWork(0, true) == g, "it finds the work"); });
   Join();
+}
+
+// A P without work is handed off beside a searcher, which finds something and searches no more:
+// nothing is left queued beside an idle P that nobody looks for.
+MODEL(wake_hand_off_beside_work) {
+  BareRuntime bare(3);
+  G* g = bare.goroutine(0);
+  Rt()->all_ps[2]->state.Store(runtime::Psyscall, os::kRelaxed<"test.syscall.idle">);
+  Rt()->spinning.Store(1, os::kRelaxed<"test.searches">);
+  Spawn("sysmon", [] { runtime::RetakeFromSyscall(Rt()->all_ps[2]); });
+  Spawn("searcher", [] {
+    BeM(0, 0)->spinning = true;
+    StopSearching();
+  });
+  Spawn("submitter", [g] { Submit(1, g); });
+  Join();
+  Check(Rt()->spinning.Load(os::kRelaxed<"test.searches.look">) > 0 ||
+            Rt()->idle_p_count.Load(os::kRelaxed<"test.idle">) == 0,
+        "no P is idle beside work");
 }
 
 // sysmon takes the P of a call that is about to return; another P is idle.
