@@ -27,8 +27,11 @@ void Walk(Printer* out, ucontext_t* context, int flags) {
     out->Text("    no trace: libunwind.so.8 is missing\n");
     return;
   }
+  // libunwind's own type, where it has one, is the ucontext_t cut short.
+  static_assert(sizeof(unw_context_t) <= sizeof(ucontext_t));
   unw_cursor_t cursor;
-  if (int error = unwinder->init(&cursor, context, flags); error < 0) {
+  if (int error = unwinder->init(&cursor, reinterpret_cast<unw_context_t*>(context), flags);
+      error < 0) {
     out->Text("    no trace: libunwind says ").Signed(error).Text("\n");
     return;
   }

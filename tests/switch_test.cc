@@ -7,6 +7,7 @@
 #include <cfenv>
 #include <cstdint>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -14,7 +15,7 @@
 
 #include "absl/debugging/symbolize.h"
 #include "absl/time/time.h"
-#include "arch/arch.h"
+#include "arch/modes.h"
 #include "runtime/print.h"
 #include "runtime/sched.h"
 #include "runtime/traceback.h"
@@ -43,6 +44,10 @@ namespace {
 
 using weft::Chan;
 using weft::WaitGroup;
+using weft::arch::CurrentModes;
+using weft::arch::FloatingPointModes;
+using weft::arch::kFirstModes;
+using weft::arch::kOddModes;
 
 // All the ways to leave a processor and come back, one after the other.
 void ParkInAllWays(int i) {
@@ -56,32 +61,16 @@ void ParkInAllWays(int i) {
 
 // ---- Floating-point modes. ----
 
-uint32_t Mxcsr() {
-  uint32_t word = 0;
-  asm volatile("stmxcsr %0" : "=m"(word));
-  return word & 0xffc0;  // below: status, which is the thread's
-}
-uint16_t X87Control() {
-  uint16_t word = 0;
-  asm volatile("fnstcw %0" : "=m"(word));
-  return word;
-}
-constexpr uint32_t kFirstMxcsr = 0x1f80;  // the psABI's values at process start
-constexpr uint16_t kFirstX87Control = 0x037f;
-
-// fesetround sets both words.
 WEFT_TEST(Switch, RoundingModesBelongToTheGoroutine) {
   WaitGroup group;
   for (int mode : {FE_TONEAREST, FE_UPWARD, FE_DOWNWARD, FE_TOWARDZERO, FE_UPWARD, FE_DOWNWARD}) {
     group.Go([mode] {
       ASSERT_EQ(std::fesetround(mode), 0);
-      const uint32_t mxcsr = Mxcsr();
-      const uint16_t x87 = X87Control();
+      const FloatingPointModes modes = CurrentModes();
       for (int i = 0; i < 200; i++) {
         ParkInAllWays(i);
         ASSERT_EQ(std::fegetround(), mode);
-        ASSERT_EQ(Mxcsr(), mxcsr);
-        ASSERT_EQ(X87Control(), x87);
+        ASSERT_EQ(CurrentModes(), modes);
       }
     });
   }
@@ -89,35 +78,32 @@ WEFT_TEST(Switch, RoundingModesBelongToTheGoroutine) {
   EXPECT_EQ(std::fegetround(), FE_TONEAREST);
 }
 
-// The x87 word alone, which no rounding of doubles shows.
-WEFT_TEST(Switch, TheX87WordIsKeptByItself) {
+// What no rounding of doubles shows, next to a goroutine with the first modes.
+WEFT_TEST(Switch, ModesOtherThanRoundingBelongToTheGoroutine) {
+  std::vector<FloatingPointModes> all(std::begin(kOddModes), std::end(kOddModes));
+  all.push_back(kFirstModes);
   WaitGroup group;
-  for (uint16_t precision : {uint16_t{0x007f}, uint16_t{0x027f}, uint16_t{0x037f}}) {
-    group.Go([precision] {
-      asm volatile("fldcw %0" ::"m"(precision));
+  for (const FloatingPointModes& modes : all) {
+    group.Go([modes] {
+      weft::arch::SetModes(modes);
       for (int i = 0; i < 100; i++) {
         ParkInAllWays(i);
-        ASSERT_EQ(X87Control(), precision);
-        ASSERT_EQ(Mxcsr(), kFirstMxcsr);
+        ASSERT_EQ(CurrentModes(), modes);
       }
     });
   }
   group.Wait();
 }
 
-// Whatever the spawner's words are, and those of who had the thread or the stack before.
-WEFT_TEST(Switch, ANewGoroutineHasTheAbisFirstWords) {
+// Whatever the spawner's modes are, and those of who had the thread or the stack before.
+WEFT_TEST(Switch, ANewGoroutineHasTheAbisFirstModes) {
   WaitGroup group;
   for (int round = 0; round < 50; round++) {
     group.Go([&group, round] {
-      EXPECT_EQ(Mxcsr(), kFirstMxcsr);
-      EXPECT_EQ(X87Control(), kFirstX87Control);
+      EXPECT_EQ(CurrentModes(), kFirstModes);
       ASSERT_EQ(std::fesetround(round % 2 == 0 ? FE_UPWARD : FE_TOWARDZERO), 0);
       for (int i = 0; i < 3; i++) {
-        group.Go([] {
-          EXPECT_EQ(Mxcsr(), kFirstMxcsr);
-          EXPECT_EQ(X87Control(), kFirstX87Control);
-        });
+        group.Go([] { EXPECT_EQ(CurrentModes(), kFirstModes); });
       }
       if (round % 3 == 0) weft::Yield();
       // Ends in its mode.
@@ -134,19 +120,25 @@ WEFT_TEST(Switch, ValuesInRegistersSurvive) {
     group.Go([seed] {
       // More live values than there are callee-saved registers; the asm makes them opaque.
       uint64_t a = seed, b = seed * 3, c = seed * 5, d = seed * 7, e = seed * 11, f = seed * 13;
-      double x = double(seed) / 3;
+      uint64_t g = seed * 17, h = seed * 19, j = seed * 23, k = seed * 29, l = seed * 31;
+      double s = double(seed), t = s / 2, u = s / 4, v = s / 8, w = s / 16, x = s / 32;
+      double y = s / 64, z = s / 128, q = s / 256;
       for (uint64_t i = 0; i < 500; i++) {
         asm volatile("" : "+r"(a), "+r"(b), "+r"(c), "+r"(d), "+r"(e), "+r"(f));
+        asm volatile("" : "+r"(g), "+r"(h), "+r"(j), "+r"(k), "+r"(l));
         weft::Yield();
-        a++, b += 2, c += 3, d += 4, e += 5, f += 6, x += 1;
+        a++, b += 2, c += 3, d += 4, e += 5, f += 6, g += 7, h += 8, j += 9, k += 10, l += 11;
+        s += 1, t += 2, u += 3, v += 4, w += 5, x += 6, y += 7, z += 8, q += 9;
       }
-      EXPECT_EQ(a, seed + 500);
-      EXPECT_EQ(b, seed * 3 + 1000);
-      EXPECT_EQ(c, seed * 5 + 1500);
-      EXPECT_EQ(d, seed * 7 + 2000);
-      EXPECT_EQ(e, seed * 11 + 2500);
-      EXPECT_EQ(f, seed * 13 + 3000);
-      EXPECT_NEAR(x, double(seed) / 3 + 500, 1e-9);
+      const uint64_t integers[] = {a, b, c, d, e, f, g, h, j, k, l};
+      const uint64_t primes[] = {1, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31};
+      for (uint64_t i = 0; i < std::size(integers); i++) {
+        EXPECT_EQ(integers[i], seed * primes[i] + 500 * (i + 1));
+      }
+      const double doubles[] = {s, t, u, v, w, x, y, z, q};
+      for (uint64_t i = 0; i < std::size(doubles); i++) {
+        EXPECT_EQ(doubles[i], double(seed) / double(1 << i) + 500.0 * double(i + 1));
+      }
     });
   }
   group.Wait();
