@@ -143,14 +143,22 @@ def site_names(sources):
 # --- the machine --------------------------------------------------------------------------------
 
 MACHINE = re.compile(r"__(x86_64|i386|amd64|aarch64|arm|ARM\w*|riscv|SSE\w*|AVX\w*)(__)?\b")
+# Instructions, headers and functions of one machine, and the folders that hold them.
+MACHINES_OWN = re.compile(r'\basm\b[^"]*"[^"]+"|__builtin_(ia32|arm|aarch64)_|'
+                          r"<(arm_\w+|\w*mmintrin|x86intrin)\.h>|\barch/(x86_64|arm64)/|\bcpu_family\b")
 
 
 def machine(source):
-    if source.under("arch", "runtime/os") or not source.is_cpp:
+    if source.under("arch", "runtime/os", "bench/peers"):
         return
-    for number, line in enumerate(source.code, 1):
-        if line.lstrip().startswith("#") and MACHINE.search(line):
-            yield (number, "asks which machine it is",
+    if not source.is_cpp and not source.path.endswith("meson.build"):
+        return
+    for number, line in enumerate(source.literal, 1):
+        match = MACHINES_OWN.search(line)
+        if not match and source.is_cpp and line.lstrip().startswith("#"):
+            match = MACHINE.search(line)
+        if match:
+            yield (number, f"knows which machine it is ({match.group()})",
                    "put the difference into arch/<machine>/ behind one name")
 
 

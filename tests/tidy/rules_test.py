@@ -78,9 +78,15 @@ class Core(unittest.TestCase):
             self.assertEqual(found(rules.core_memory, "runtime/g.cc", text), [], text)
 
     def test_the_machine_is_arch(self):
-        text = "#ifdef __x86_64__\n"
-        self.assertEqual(found(rules.machine, "runtime/g.cc", text), [1])
-        self.assertEqual(found(rules.machine, "arch/arch.h", text), [])
+        for text in ("#ifdef __x86_64__\n", "#if defined(__aarch64__)\n", "#ifdef __ARM_FEATURE_SVE\n",
+                     'asm volatile("isb");\n', "__builtin_ia32_pause();\n",
+                     "#include <arm_acle.h>\n", '#include "arch/arm64/context.h"\n'):
+            self.assertEqual(found(rules.machine, "runtime/g.cc", text), [1], text)
+            self.assertEqual(found(rules.machine, "arch/arch.h", text), [], text)
+        for text in ('asm volatile("" ::"r"(x));\n', '#include "arch/arch.h"\n'):
+            self.assertEqual(found(rules.machine, "runtime/g.cc", text), [], text)
+        family = "subdir(host_machine.cpu_family())\n"
+        self.assertEqual(found(rules.machine, "tests/model/meson.build", family), [1])
 
 
 class Size(unittest.TestCase):
