@@ -262,7 +262,8 @@ WEFT_TEST_POLLERS(BusyDuty, AKeeperWithoutAPDoesNotSpin) {
   Blocking([] { EXPECT_TRUE(AwaitOnThread([] { return Stats().idle_procs == 1; })); });
   const double all = CpuSeconds(CLOCK_PROCESS_CPUTIME_ID);
   const double own = CpuSeconds(CLOCK_THREAD_CPUTIME_ID);
-  while (CpuSeconds(CLOCK_THREAD_CPUTIME_ID) - own < 0.06) {
+  // Long against what it takes to start and stop a thread, also on an emulated machine.
+  while (CpuSeconds(CLOCK_THREAD_CPUTIME_ID) - own < 0.3) {
   }
   const double used = CpuSeconds(CLOCK_THREAD_CPUTIME_ID) - own;
   EXPECT_LT(CpuSeconds(CLOCK_PROCESS_CPUTIME_ID) - all - used, used / 2);
