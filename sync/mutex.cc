@@ -33,6 +33,9 @@
 // kWoken, or unlocks under kStarving, takes one out; kStarving is set only by who has kWoken. So
 // between H's CAS and its taking the W nobody else takes one.
 //
+// Waiters whose runtime has ended do not count: the queue drops them. When H finds no other, what
+// it set for the W is taken back under the queue's lock, in 5 kWoken as well; in 7 it unlocks anew.
+//
 // H touches the mutex after it gave it up only when it has kWoken, or under 7 before the hand-over:
 // then there is a W, which cannot leave before H readies it. So whoever holds the mutex last may
 // destroy it. (Go subtracts first and looks at the result afterwards, in memory that it may.)
@@ -98,10 +101,11 @@ struct MutexProtocol {
     }
   }
 
-  // Steps 5 and 7: the queue's lock is held, one waiter has been taken out.
-  static void OnWake(void* arg, bool, bool more) {
+  // Steps 5 and 7: the queue's lock is held, one waiter is about to be taken out, if there is any.
+  static void OnWake(void* arg, bool any, bool more) {
     if (more) return;
-    static_cast<Mutex*>(arg)->state_.FetchAnd(~kWaiters, os::kRelaxed<"mutex.wake_last">);
+    static_cast<Mutex*>(arg)->state_.FetchAnd(any ? ~kWaiters : ~(kWaiters | kWoken),
+                                              os::kRelaxed<"mutex.wake_last">);
   }
   static void OnHandOver(void* arg, bool, bool more) {
     if (more) return;
@@ -193,20 +197,14 @@ void Mutex::UnlockSlow() {
     if ((seen & kLocked) == 0)
       Fatal("unlock of an unlocked weft::Mutex by goroutine %u", GoroutineId());
     if ((seen & P::kStarving) != 0) {  // step 7
-      if (!P::Queue(this).WakeOne(P::kHandedOver, P::OnHandOver, this)) {
-        Fatal("weft::Mutex: state %x says that a goroutine waits, but none is queued",
-              uint64_t{seen});
-      }
+      if (!P::Queue(this).WakeOne(P::kHandedOver, P::OnHandOver, this)) continue;
       P::GiveWay();
       return;
     }
     const bool wake = (seen & (P::kWaiters | P::kWoken)) == P::kWaiters;
     const uint32_t given_up = (wake ? seen | P::kWoken : seen) & ~kLocked;
     if (!state_.CompareExchange(seen, given_up, os::kRelease<"mutex.give_up">)) continue;
-    if (wake && !P::Queue(this).WakeOne(P::kTryAgain, P::OnWake, this)) {  // step 5
-      Fatal("weft::Mutex: state %x says that a goroutine waits, but none is queued",
-            uint64_t{seen});
-    }
+    if (wake) P::Queue(this).WakeOne(P::kTryAgain, P::OnWake, this);  // step 5
     P::Poll();
     return;
   }

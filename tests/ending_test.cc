@@ -150,6 +150,26 @@ TEST(Ending, AMutexForWhichAnAbandonedGoroutineStandsInLine) {
   thread.join();
 }
 
+// Nobody is left: the lock is free.
+TEST(Ending, AMutexForWhichOnlyAnAbandonedGoroutineStandsInLine) {
+  Mutex mutex;
+  Main(Procs(2), [&]() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    mutex.Lock();
+    Go([&]() WEFT_NO_THREAD_SAFETY_ANALYSIS { mutex.Lock(); });
+    testing::AwaitWaiting(WaitReason::kMutexLock, 1);
+  });
+  [&]() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+    mutex.Unlock();
+    mutex.Lock();
+    std::thread waiter([&]() WEFT_NO_THREAD_SAFETY_ANALYSIS {
+      mutex.Lock();
+      mutex.Unlock();
+    });
+    mutex.Unlock();
+    waiter.join();
+  }();
+}
+
 // A copy that an abandoned goroutine holds keeps the first runtime's watcher.
 TEST(Ending, ASignalContextWorksInTheNextRuntime) {
   Main(Procs(2), [] {
