@@ -8,7 +8,8 @@ build_packages=(meson ninja-build pkg-config g++ ccache python3 liburing-dev lib
   libabsl-dev libgtest-dev libgmock-dev libbenchmark-dev libhttp-parser-dev libboost-dev)
 demo_packages=("${build_packages[@]}" wrk redis-tools)
 check_packages=("${demo_packages[@]}" redis-server git curl cmake gdb clang clang-format clang-tidy
-  libclang-rt-14-dev)
+  libclang-rt-14-dev g++-aarch64-linux-gnu qemu-user-static qemu-system-arm gdb-multiarch cpio kmod
+  xz-utils zstd)
 
 bring_packages() {
   local yes=$1 package missing=() root=()

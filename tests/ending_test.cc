@@ -19,6 +19,7 @@
 
 #include "absl/time/time.h"
 #include "runtime/sanitizer.h"
+#include "tests/emulated.h"
 #include "tests/fixture.h"
 #include "tests/poll_owner.h"
 #include "weft/chan.h"
@@ -249,6 +250,7 @@ void EndWhileFilesAreRead(const char* poller, int readers, int yields) {
 }
 
 TEST(Ending, GoroutinesMayReadFiles) {
+  if (testing::IsEmulated()) GTEST_SKIP() << "Main's patience, 200 ms, is a slice of an emulator";
   for (int round = 0; round < 20; round++) EndWhileFilesAreRead("auto", 32, round * 5);
   // Each of these runs for a whole slice.
   for (int round = 0; round < 20; round++) EndWhileFilesAreRead("epoll", 3, round % 3);

@@ -15,22 +15,20 @@
 #include <string>
 #include <thread>
 
+#include "runtime/sanitizer.h"
+#include "tests/emulated.h"
 #include "weft/go.h"
 
 namespace weft::testing {
 namespace {
 
-#if defined(__SANITIZE_THREAD__)
-constexpr unsigned kTestSeconds = 300;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-constexpr unsigned kTestSeconds = 300;
+unsigned TestSeconds() {
+#ifdef WEFT_TSAN
+  return 300;
 #else
-constexpr unsigned kTestSeconds = 60;
+  return IsEmulated() ? 300 : 60;
 #endif
-#else
-constexpr unsigned kTestSeconds = 60;
-#endif
+}
 
 // Chosen: the first tries are for goroutines that are about to end, and cost nothing; a busy
 // machine needs the slow ones (each at least 100 us, so that they last for 2 s and more).
@@ -150,7 +148,7 @@ void RuntimeTest::TestBody() {
   const std::set<std::string> descriptors = ListProc("fd");
   const std::set<std::string> threads = ListProc("task");
   signal(SIGALRM, OnTimeout);
-  alarm(kTestSeconds);
+  alarm(TestSeconds());
   Main(RuntimeOptions{.max_procs = setup_.procs, .netpoll = setup_.netpoll}, [this] { RunBody(); });
   alarm(0);
   if (HasFailure()) return;
@@ -180,7 +178,7 @@ bool RegisterRuntimeTests(const char* suite, const char* name, bool pollers, con
 int RunToDeath(const RuntimeOptions& options, void (*fn)(void*), void* arg) {
   const rlimit none{0, 0};
   setrlimit(RLIMIT_CORE, &none);
-  alarm(kTestSeconds);
+  alarm(TestSeconds());
   const int code = Main(options, [fn, arg] { fn(arg); });
   std::fprintf(stderr, "fixture: nothing was fatal, the runtime ended with code %d\n", code);
   std::exit(0);

@@ -1,13 +1,15 @@
 """gdb's backtraces through goroutines and through every instruction of weft_switch.
 
-Run as `gdb_switch_test.py SWITCH_TEST`: starts gdb on that program and itself inside of gdb.
-Exits with 77 (skipped) where there is no gdb or it may not trace.
+Run as `gdb_switch_test.py SWITCH_TEST`: starts gdb on that program and itself inside of gdb. With
+`gdb_switch_test.py SWITCH_TEST EMULATOR...` the program runs under qemu-user, and a gdb for all
+machines talks to that. Exits with 77 (skipped) where there is no gdb or it may not trace.
 """
 
 import os
 import shutil
 import subprocess
 import sys
+import tempfile
 
 SKIPPED = 77
 PROGRAM_ARGS = ["--gtest_filter=Switch.ForTheDebugger/1P"]
@@ -24,9 +26,31 @@ def outside(program):
     if "python" not in probe.stdout or "Program stopped" not in probe.stdout:
         print("skipped: this gdb has no Python or may not trace:", probe.stderr)
         return SKIPPED
-    run = subprocess.run([gdb, "-nx", "-batch", "-ex", f"source {os.path.abspath(__file__)}",
-                          "--args", program] + PROGRAM_ARGS,
-                         capture_output=True, text=True, timeout=100)
+    return walk([gdb, "-nx", "-batch", "-ex", f"source {os.path.abspath(__file__)}",
+                 "--args", program] + PROGRAM_ARGS)
+
+
+def outside_of_emulator(program, emulator):
+    gdb = shutil.which("gdb-multiarch")
+    if gdb is None:
+        print("skipped: no gdb-multiarch")
+        return SKIPPED
+    with tempfile.TemporaryDirectory() as folder:
+        socket = os.path.join(folder, "gdb")
+        with subprocess.Popen(emulator + ["-g", socket, program] + PROGRAM_ARGS,
+                              stdout=subprocess.DEVNULL) as emulated:
+            try:
+                return walk(["timeout", "100", gdb, "-nx", "-batch", "-ex", f"file {program}",
+                             "-ex", "python import time, os",
+                             "-ex", f"python while not os.path.exists('{socket}'): time.sleep(.1)",
+                             "-ex", f"target remote {socket}",
+                             "-ex", f"source {os.path.abspath(__file__)}"])
+            finally:
+                emulated.kill()
+
+
+def walk(command):
+    run = subprocess.run(command, capture_output=True, text=True, timeout=110)
     sys.stdout.write(run.stdout[-8000:])
     sys.stderr.write(run.stderr[-2000:])
     return 0 if "GDB-TEST-PASSED" in run.stdout else 1
@@ -51,7 +75,8 @@ def expect(condition, what):
 def check_breakpoint():
     """At a breakpoint in a goroutine's function the user's frames are seen, down to the start."""
     gdb.execute("break switch_test::StopsHere")
-    gdb.execute("run")
+    # A remote program has been started already.
+    gdb.execute("continue" if gdb.selected_inferior().pid != 0 else "run")
     for _ in range(4):
         names = frames()
         expect(names[0] == "switch_test::StopsHere", "stopped in StopsHere")
@@ -96,5 +121,7 @@ def inside():
 if "gdb" in sys.modules:
     import gdb
     inside()
+elif len(sys.argv) > 2:
+    sys.exit(outside_of_emulator(sys.argv[1], sys.argv[2:]))
 else:
     sys.exit(outside(sys.argv[1]))

@@ -8,6 +8,7 @@
 #include "absl/time/clock.h"
 #include "gtest/gtest.h"
 #include "runtime/sched.h"
+#include "tests/emulated.h"
 #include "weft/go.h"
 #include "weft/net.h"
 
@@ -60,7 +61,9 @@ inline void LetOthersRun() {
 // Writes until the socket takes no more: the next write waits.
 inline void FillUp(net::Conn& conn) {
   const std::string block(1 << 16, 'x');
-  conn.SetWriteDeadline(absl::Now() + absl::Milliseconds(20));
+  // Long enough for what has been sent to reach the peer's buffer: an emulator's loopback is slow.
+  const absl::Duration patience = absl::Milliseconds(IsEmulated() ? 1000 : 20);
+  conn.SetWriteDeadline(absl::Now() + patience);
   while (conn.Write(block).ok()) {
   }
   conn.SetWriteDeadline(absl::InfiniteFuture());

@@ -12,7 +12,9 @@ import rules
 from source import Source
 
 SUFFIXES = (".h", ".cc", ".c", ".S", ".py", ".sh", ".md", ".in", ".map", ".build", ".txt")
-SCRIPTS = ("check", "demo", "stress/stress", "stress/prove", "bench/run", ".ci/run")
+SCRIPTS = ("check", "demo", "stress/stress", "stress/prove", "bench/run", ".ci/run",
+           "tests/arm64/boot", "tests/arm64/image", "tests/arm64/in_machine", "tests/arm64/init",
+           "tests/arm64/run", "tests/arm64/sysroot")
 
 
 def tracked(root):
