@@ -22,27 +22,29 @@ EMULATOR = "qemu-aarch64-static"
 
 
 def _native(path, n):
-    """All threads: sysmon is among them, so that n is large."""
+    """All threads together: sysmon is among them, so that n is large."""
     argv = ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null",
             machine.BUILD / "bench/counts", path, str(n)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    return int(re.search(r"Collected : (\d+)", done.stderr)[1])
+    return {"all": int(re.search(r"Collected : (\d+)", done.stderr)[1])}
 
 
 def _emulated(path, n):
-    """The thread that does most: the log has a line for each instruction, "Trace THREAD: ..."."""
+    """By threads: the log has a line for each instruction, "Trace THREAD: ..."."""
     argv = [EMULATOR, "-L", SYSROOT, "-singlestep", "-d", "exec,nochain",
             CROSS / "bench/counts", path, str(n)]
     run = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    awk = subprocess.run(["awk", "{n[$2]++} END {for (i in n) print n[i]}"], stdin=run.stderr,
+    awk = subprocess.run(["awk", "{n[$2]++} END {for (i in n) print i, n[i]}"], stdin=run.stderr,
                          capture_output=True, text=True, check=True)
     if run.wait() != 0:
         raise SystemExit(f"bench/run: counts {path} failed under {EMULATOR}")
-    return max(map(int, awk.stdout.split()))
+    return {thread: int(lines) for thread, lines in map(str.split, awk.stdout.splitlines())}
 
 
 def _each(count, path, n):
-    return (count(path, 2 * n) - count(path, n)) / n
+    """Of the thread whose count grows most: the one that does the work."""
+    once, twice = count(path, n), count(path, 2 * n)
+    return max(twice[thread] - once.get(thread, 0) for thread in twice) / n
 
 
 def run():
