@@ -10,3 +10,17 @@
 #else
 #error "weft needs x86_64 or arm64"
 #endif
+
+namespace weft::arch {
+
+// switch.S says what each does.
+extern "C" {
+void* weft_switch(void** save_sp, void* load_sp, void* pass);
+void* weft_mcall(void** save_sp, void* g0_sp, void (*fn)(void*), void* arg);
+[[noreturn]] void weft_gogo(void* load_sp, void* pass);
+void weft_call_on_stack(void* sp, void (*fn)(void*), void* arg);
+[[noreturn]] void weft_restart(void* stack_top, void* pass);
+void weft_gostart();
+}
+
+}  // namespace weft::arch

@@ -5,11 +5,9 @@
 
 #include "absl/strings/numbers.h"
 #include "arch/arch.h"
+#include "paths.h"
 #include "runtime/sched.h"
-#include "weft/chan.h"
-#include "weft/go.h"
 #include "weft/runtime.h"
-#include "weft/waitgroup.h"
 
 namespace {
 
@@ -37,40 +35,6 @@ void Switch(int64_t n) {
   for (int64_t i = 0; i < n / 2; i++) weft::arch::weft_switch(&here, there, nullptr);
 }
 
-void Yield(int64_t n) {
-  weft::WaitGroup group;
-  for (int g = 0; g < 2; g++) {
-    group.Go([n] {
-      for (int64_t i = 0; i < n / 2; i++) weft::Yield();
-    });
-  }
-  group.Wait();
-}
-
-void Spawn(int64_t n) {
-  weft::WaitGroup group;
-  for (int64_t i = 0; i < n; i++) {
-    group.Add(1);
-    weft::Go([&group] { group.Done(); });
-    if (i % 1000 == 999) group.Wait();
-  }
-  group.Wait();
-}
-
-void Chan(int64_t n) {
-  weft::Chan<int64_t> ping;
-  weft::Chan<int64_t> pong;
-  weft::Go([ping, pong]() mutable {
-    for (int64_t value : ping) {
-      if (!pong.Send(value)) return;
-    }
-  });
-  for (int64_t i = 0; i < n; i++) {
-    if (!ping.Send(i) || !pong.Receive()) return;
-  }
-  ping.Close();
-}
-
 // What each entry into the runtime begins and ends with.
 void Poll(int64_t n) {
   for (int64_t i = 0; i < n; i++) {
@@ -95,8 +59,8 @@ struct Path {
   void (*work)(int64_t n);
 };
 constexpr Path kPaths[] = {
-    {"switch", Switch}, {"yield", Yield}, {"spawn", Spawn},
-    {"chan", Chan},     {"poll", Poll},   {"status", Status},
+    {"switch", Switch},        {"yield", paths::Yield}, {"spawn", paths::Spawn},
+    {"chan", paths::PingPong}, {"poll", Poll},          {"status", Status},
 };
 
 }  // namespace

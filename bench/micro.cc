@@ -18,6 +18,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "paths.h"
 #include "weft/chan.h"
 #include "weft/go.h"
 #include "weft/mutex.h"
@@ -27,40 +28,6 @@
 #include "weft/waitgroup.h"
 
 namespace {
-
-void Yield(int64_t n) {
-  weft::WaitGroup group;
-  for (int g = 0; g < 2; g++) {
-    group.Go([n] {
-      for (int64_t i = 0; i < n / 2; i++) weft::Yield();
-    });
-  }
-  group.Wait();
-}
-
-void Spawn(int64_t n) {
-  weft::WaitGroup group;
-  for (int64_t i = 0; i < n; i++) {
-    group.Add(1);
-    weft::Go([&group] { group.Done(); });
-    if (i % 1000 == 999) group.Wait();
-  }
-  group.Wait();
-}
-
-void PingPong(int64_t n) {
-  weft::Chan<int64_t> there;
-  weft::Chan<int64_t> back;
-  weft::Go([there, back]() mutable {
-    for (int64_t value : there) {
-      if (!back.Send(value)) return;
-    }
-  });
-  for (int64_t i = 0; i < n; i++) {
-    if (!there.Send(i) || !back.Receive()) return;
-  }
-  there.Close();
-}
 
 void Buffered(int64_t n) {
   weft::Chan<int64_t> channel(128);
@@ -132,10 +99,14 @@ struct Row {
 };
 
 constexpr Row kRows[] = {
-    {"yield(2 goroutines)", Yield},          {"spawn+exit", Spawn},
-    {"chan pingpong (roundtrip)", PingPong}, {"chan buffered 128 spsc", Buffered},
-    {"select 2 (pingpong)", SelectTwo},      {"mutex uncontended", Uncontended},
-    {"mutex contended 8g", Contended},       {"timer sleep 1us x1000g", Sleep},
+    {"yield(2 goroutines)", paths::Yield},
+    {"spawn+exit", paths::Spawn},
+    {"chan pingpong (roundtrip)", paths::PingPong},
+    {"chan buffered 128 spsc", Buffered},
+    {"select 2 (pingpong)", SelectTwo},
+    {"mutex uncontended", Uncontended},
+    {"mutex contended 8g", Contended},
+    {"timer sleep 1us x1000g", Sleep},
 };
 
 // Runs the row with a growing count until it takes `seconds`, as Go's testing package does.

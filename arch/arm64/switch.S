@@ -209,42 +209,34 @@ FUNCTION(weft_restart)
         b       weft_gostart
 END(weft_restart)
 
-// M* weft_get_m(): the calling thread's M, null on a plain thread.
+// GETTER(name, word), SETTER(name, word): a thread-local word.
 // The only way to thread-local state. It is assembly so that no optimizer, not even at link time,
 // keeps the answer, or the thread pointer, over a switch that changed the thread.
-FUNCTION(weft_get_m)
-        adrp    x0, :gottprel:weft_tls_m
-        ldr     x0, [x0, #:gottprel_lo12:weft_tls_m]
-        mrs     x1, tpidr_el0
-        ldr     x0, [x1, x0]
-        ret
-END(weft_get_m)
+#define GETTER(name, word)                        \
+FUNCTION(name)                                  ; \
+        adrp    x0, :gottprel:word              ; \
+        ldr     x0, [x0, #:gottprel_lo12:word]  ; \
+        mrs     x1, tpidr_el0                   ; \
+        ldr     x0, [x1, x0]                    ; \
+        ret                                     ; \
+END(name)
 
-// void weft_set_m(M*)
-FUNCTION(weft_set_m)
-        adrp    x1, :gottprel:weft_tls_m
-        ldr     x1, [x1, #:gottprel_lo12:weft_tls_m]
-        mrs     x2, tpidr_el0
-        str     x0, [x2, x1]
-        ret
-END(weft_set_m)
+#define SETTER(name, word)                        \
+FUNCTION(name)                                  ; \
+        adrp    x1, :gottprel:word              ; \
+        ldr     x1, [x1, #:gottprel_lo12:word]  ; \
+        mrs     x2, tpidr_el0                   ; \
+        str     x0, [x2, x1]                    ; \
+        ret                                     ; \
+END(name)
+
+// M* weft_get_m(), void weft_set_m(M*): the calling thread's M, null on a plain thread.
+GETTER(weft_get_m, weft_tls_m)
+SETTER(weft_set_m, weft_tls_m)
 
 // void* weft_get_thread_g(), void weft_set_thread_g(void*): a plain thread's stand-in goroutine.
-FUNCTION(weft_get_thread_g)
-        adrp    x0, :gottprel:weft_tls_thread_g
-        ldr     x0, [x0, #:gottprel_lo12:weft_tls_thread_g]
-        mrs     x1, tpidr_el0
-        ldr     x0, [x1, x0]
-        ret
-END(weft_get_thread_g)
-
-FUNCTION(weft_set_thread_g)
-        adrp    x1, :gottprel:weft_tls_thread_g
-        ldr     x1, [x1, #:gottprel_lo12:weft_tls_thread_g]
-        mrs     x2, tpidr_el0
-        str     x0, [x2, x1]
-        ret
-END(weft_set_thread_g)
+GETTER(weft_get_thread_g, weft_tls_thread_g)
+SETTER(weft_set_thread_g, weft_tls_thread_g)
 
         .section .tbss, "awT", %nobits
         .p2align 3

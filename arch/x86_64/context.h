@@ -19,15 +19,6 @@ static_assert(offsetof(SavedContext, x87_control) == 4);
 static_assert(offsetof(SavedContext, r15) == 8);
 static_assert(offsetof(SavedContext, pc) == 56);
 
-extern "C" {
-void* weft_switch(void** save_sp, void* load_sp, void* pass);
-void* weft_mcall(void** save_sp, void* g0_sp, void (*fn)(void*), void* arg);
-[[noreturn]] void weft_gogo(void* load_sp, void* pass);
-void weft_call_on_stack(void* sp, void (*fn)(void*), void* arg);
-[[noreturn]] void weft_restart(void* stack_top, void* pass);
-void weft_gostart();
-}
-
 // What a call pushes: a function begins so far below an aligned address.
 inline constexpr uintptr_t kCallBytes = 8;
 

@@ -133,7 +133,6 @@ struct Result {
   std::string what;
   std::string schedule;  // replays it
   uint64_t runs = 0;
-  uint64_t merged = 0;  // of them, those that came to a state seen before
   uint64_t steps = 0;
   double seconds = 0;
 };

@@ -11,14 +11,15 @@
 
 namespace weft::model {
 
+namespace {
+
 // Of a random run; 0 in the others.
-static int RandomBelow(int n) {
+int RandomBelow(int n) {
   return engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0;
 }
 
 // Threads that may run: those that are ready, and, at the price of a preemption or when nobody is,
 // those whose timeout may pass.
-namespace {
 Thread* ChooseThread(Kind kind, const Thread* first, uint32_t candidates) {
   uint8_t option[kMostThreads];
   int n = 0;
@@ -38,17 +39,6 @@ Thread* ChooseThread(Kind kind, const Thread* first, uint32_t candidates) {
   }
   return &engine.thread[option[Record(kind, n, best, option)]];
 }
-}  // namespace
-
-uint64_t StateNow(Kind kind) {
-  uint64_t state = Mixed(engine.order_hash + engine.seq_cst_hash, engine.kernel_hash);
-  state = Mixed(state, static_cast<uint64_t>(engine.clock));
-  state = Mixed(state, uint64_t{engine.ready} << 32 | engine.spins << 16 | engine.timed);
-  for (int i = 0; i < engine.threads; i++) state = Mixed(state, engine.thread[i].hash);
-  return Mixed(state, static_cast<uint64_t>(engine.running->id) << 8 | static_cast<uint64_t>(kind));
-}
-
-namespace {
 
 void PassTimeout(Thread* t) {
   engine.timed &= ~(1u << t->id);
@@ -109,6 +99,14 @@ uint32_t EarliestTimed() {
 }
 
 }  // namespace
+
+uint64_t StateNow(Kind kind) {
+  uint64_t state = Mixed(engine.order_hash + engine.seq_cst_hash, engine.kernel_hash);
+  state = Mixed(state, static_cast<uint64_t>(engine.clock));
+  state = Mixed(state, uint64_t{engine.ready} << 32 | engine.spins << 16 | engine.timed);
+  for (int i = 0; i < engine.threads; i++) state = Mixed(state, engine.thread[i].hash);
+  return Mixed(state, static_cast<uint64_t>(engine.running->id) << 8 | static_cast<uint64_t>(kind));
+}
 
 void Trace(const char* format, ...) {
   va_list args;

@@ -235,10 +235,6 @@ void RunOnce() {
   for (int i = 0; i < engine.clears; i++) engine.clear[i]();
 }
 
-}  // namespace
-
-namespace {
-
 Result Search(const Options& o) {
   Result r;
   engine.failed = false;
@@ -259,12 +255,11 @@ Result Search(const Options& o) {
       if (o.random) continue;
       ForgetStates();
       engine.recorded = 0;
-      r.runs = r.steps = r.merged = 0;
+      r.runs = r.steps = 0;
       continue;
     }
     r.runs++;
     r.steps += static_cast<uint64_t>(engine.steps);
-    r.merged += engine.known ? 1 : 0;
     if (o.random && engine.steps > 0) engine.run_length = engine.steps;
     if (engine.failed) {
       r.failed = true;

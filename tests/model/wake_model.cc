@@ -72,7 +72,7 @@ MODEL(wake_from_outside) {
 
 // One that was to go next makes room for another: both are found, by a thief that then runs what it
 // found, and by one that goes to sleep.
-MODEL(wake_kicked, kOneBudget) {
+void KickBeside(bool looker_searches) {
   BareRuntime bare(3);
   G* g = bare.goroutine(0);
   G* h = bare.goroutine(1);
@@ -86,33 +86,18 @@ MODEL(wake_kicked, kOneBudget) {
     FindWork(1, true);
     StopSearching();
   });
-  Spawn("looker", [] {
-    FindWork(2, true);
+  Spawn("looker", [looker_searches] {
+    FindWork(2, looker_searches);
     StopSearching();
   });
   Join();
 }
-
-// As before, but who goes to sleep is no searcher: who searches relies on it all the same.
+MODEL(wake_kicked, kOneBudget) {
+  KickBeside(true);
+}
+// Who goes to sleep is no searcher: who searches relies on it all the same.
 MODEL(wake_kicked_dry, kOneBudget) {
-  BareRuntime bare(3);
-  G* g = bare.goroutine(0);
-  G* h = bare.goroutine(1);
-  Spawn("submitter", [g, h] {
-    Submit(0, g);
-    MakeRunnable(h);
-    runtime::PushNext(runtime::GetM()->p, h);
-    runtime::WakeP();
-  });
-  Spawn("thief", [] {
-    FindWork(1, true);
-    StopSearching();
-  });
-  Spawn("looker", [] {
-    FindWork(2, false);
-    StopSearching();
-  });
-  Join();
+  KickBeside(false);
 }
 
 // A timer is added as the last M goes to sleep: it sleeps no longer than that.
