@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <liburing.h>
+#include <limits.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -63,14 +64,29 @@ std::set<std::string> NewThreads(const std::set<std::string>& before) {
   return fresh;
 }
 
+std::string LinkTarget(const std::string& path) {
+  char target[PATH_MAX];
+  const ssize_t n = readlink(path.c_str(), target, sizeof(target));
+  return std::string(target, n > 0 ? static_cast<size_t>(n) : 0);
+}
+
+// The open descriptors, but for those of the program's own files: absl's symbolizer keeps them,
+// once more for each that symbolizes at the same time.
+std::set<std::string> Descriptors() {
+  const std::string program = LinkTarget("/proc/self/exe");
+  std::set<std::string> own;
+  for (const std::string& fd : ListProc("fd")) {
+    const std::string target = LinkTarget("/proc/self/fd/" + fd);
+    if (target != program && target.find(".so") == std::string::npos) own.insert(fd);
+  }
+  return own;
+}
+
 // What each descriptor that is in `after` and not in `before` is, for the failure's message.
 std::string Describe(const std::set<std::string>& before, const std::set<std::string>& after) {
   std::string text;
   for (const std::string& fd : after) {
-    if (before.count(fd) != 0) continue;
-    char target[256];
-    const ssize_t n = readlink(("/proc/self/fd/" + fd).c_str(), target, sizeof(target));
-    text += " " + fd + " (" + std::string(target, n > 0 ? static_cast<size_t>(n) : 0) + ")";
+    if (before.count(fd) == 0) text += " " + fd + " (" + LinkTarget("/proc/self/fd/" + fd) + ")";
   }
   return text;
 }
@@ -145,14 +161,14 @@ void RuntimeTest::TestBody() {
   if (setup_.netpoll == std::string("io_uring") && !IoUringWorks()) {
     GTEST_SKIP() << "the kernel refuses io_uring";
   }
-  const std::set<std::string> descriptors = ListProc("fd");
+  const std::set<std::string> descriptors = Descriptors();
   const std::set<std::string> threads = ListProc("task");
   signal(SIGALRM, OnTimeout);
   alarm(TestSeconds());
   Main(RuntimeOptions{.max_procs = setup_.procs, .netpoll = setup_.netpoll}, [this] { RunBody(); });
   alarm(0);
   if (HasFailure()) return;
-  const std::set<std::string> descriptors_after = ListProc("fd");
+  const std::set<std::string> descriptors_after = Descriptors();
   EXPECT_EQ(descriptors, descriptors_after)
       << "descriptors were left open:" << Describe(descriptors, descriptors_after);
   EXPECT_EQ(NewThreads(threads), std::set<std::string>()) << "threads outlived the runtime";

@@ -96,6 +96,7 @@ struct Engine {
   bool started, random, trace, spurious, one_budget;
   bool merges;          // this run looks for states seen before
   bool known;           // it has come to one
+  bool rest;            // LeaveTheRest was called
   bool replays;         // the choices are given; all locations count as shared
   bool learnt;          // a location is shared that was not thought to be: the run is void
   uint64_t order_hash;  // of all modification orders

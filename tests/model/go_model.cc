@@ -10,11 +10,18 @@ namespace weft::model {
 namespace {
 
 MODEL(go_one, kOneBudget) {
-  Scheduler scheduler(1);
+  Scheduler scheduler(1, Scheduler::End::kExplored);
   os::Plain<int> ran = 0;
   scheduler.Go([&ran] { ran = 1; });
   scheduler.Run();
   Check(ran == 1, "it ran");
+}
+
+// The end comes while an M starts, looks for work, or goes to sleep.
+MODEL(go_end, kOneBudget) {
+  Scheduler scheduler(2, Scheduler::End::kExplored);
+  scheduler.Go([] {});
+  scheduler.Run();
 }
 
 // Each waits for the other without a poll, as two that compute: the second must find an M.

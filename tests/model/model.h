@@ -101,6 +101,9 @@ class Known {
   uint64_t history_ = 0;
 };
 
+// What comes from here on is another harness's: a bounded search takes only the first choice.
+void LeaveTheRest();
+
 // Which of the spawned threads runs, 1 .. 7; 0: the body itself.
 int ThreadIndex();
 

@@ -77,20 +77,26 @@ int Given(Kind kind, int n, const uint8_t* means) {
   Fail("replay", "%d is not among the %d choices", next.means, n);
 }
 
+// A state that was seen is left.
+void LeaveIfKnown(Kind kind) {
+  if (!engine.merges) return;
+  if (!SeenBefore(StateNow(kind), engine.preemptions_left, engine.stale_left)) return;
+  engine.known = true;
+  LeaveRun();
+}
+
 }  // namespace
 
 // Takes the recorded choice if there is one, else `otherwise`, and records that.
 int Record(Kind kind, int n, int otherwise, const uint8_t* means) {
   if (engine.replays) return Given(kind, n, means);
+  if (engine.random ? otherwise == 0 : engine.rest) return 0;  // not worth a word in a replay
   if (engine.depth == kMostChoices) Fail("limit", "more than %d choices", kMostChoices);
   ChoiceMade& c = engine.choice[engine.depth];
   if (engine.depth < engine.recorded) {
     if (c.of != n) Fail("nondeterminism", "choice %d was of %d, is of %d", engine.depth, c.of, n);
   } else {
-    if (engine.merges && SeenBefore(StateNow(kind), engine.preemptions_left, engine.stale_left)) {
-      engine.known = true;
-      LeaveRun();
-    }
+    LeaveIfKnown(kind);
     c.pick = static_cast<uint8_t>(otherwise);
     c.of = static_cast<uint8_t>(n);
   }
@@ -100,6 +106,13 @@ int Record(Kind kind, int n, int otherwise, const uint8_t* means) {
   c.step = engine.steps;
   engine.depth++;
   return c.pick;
+}
+
+void LeaveTheRest() {
+  if (engine.random || engine.replays) return;
+  engine.rest = true;
+  engine.preemptions_left = engine.stale_left = 0;
+  LeaveIfKnown(Kind::kHarness);
 }
 
 void Fail(const char* kind, const char* format, ...) {
@@ -149,7 +162,7 @@ void ResetRun(const Options& o) {
   engine.threads = 0;
   engine.started = false;
   engine.fresh = false;
-  engine.known = engine.learnt = false;
+  engine.known = engine.learnt = engine.rest = false;
   engine.kernel_hash = 0;
   engine.clock = 1'000'000'000;
   NewThread("body");

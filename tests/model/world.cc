@@ -160,7 +160,7 @@ void BeGoroutine(int m, int p) {
   runtime::CasGStatus<runtime::Grunnable, runtime::Grunning>(g);
 }
 
-Scheduler::Scheduler(int procs) {
+Scheduler::Scheduler(int procs, End end) : end_(end) {
   Begin(procs, true);
 }
 Scheduler::~Scheduler() {
@@ -168,7 +168,9 @@ Scheduler::~Scheduler() {
 }
 
 void Scheduler::Ended() {
-  if (--goroutines_ == 0) runtime::BeginExit();
+  if (--goroutines_ != 0) return;
+  if (end_ == End::kLeftToOthers) LeaveTheRest();
+  runtime::BeginExit();
 }
 
 void Scheduler::Run() {

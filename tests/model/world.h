@@ -10,7 +10,8 @@
 //       scheduler.Run();
 //     }
 //
-// Goroutines start in the body, or in other goroutines. The run ends when all have ended.
+// Goroutines start in the body, or in other goroutines. The run ends when all have ended. How the
+// Ms leave then is explored by the harnesses that say so; the others leave that to them.
 #pragma once
 
 #include "runtime/sched.h"
@@ -21,7 +22,8 @@ namespace weft::model {
 
 class Scheduler {
  public:
-  explicit Scheduler(int procs);
+  enum class End { kExplored, kLeftToOthers };
+  explicit Scheduler(int procs, End end = End::kLeftToOthers);
   Scheduler(const Scheduler&) = delete;
   Scheduler& operator=(const Scheduler&) = delete;
   ~Scheduler();
@@ -42,6 +44,7 @@ class Scheduler {
  private:
   void Ended();
 
+  const End end_;
   Known<int> goroutines_ = 0;
 };
 
