@@ -42,7 +42,9 @@ struct Lane {        // one location
 enum class State : uint8_t { kReady, kSpins, kOnFutex, kJoins, kDone };
 
 struct Thread {
-  View now, acquired, released;
+  View now;
+  View unfenced;  // what an acquire fence would add to it
+  View released;  // what it was at the last release fence
   uint64_t hash;  // of its history; see merge.h
   uint32_t makes;
   void* sp;

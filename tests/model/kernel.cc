@@ -47,7 +47,7 @@ void Acquire(const Order& o) {
   if (!InRun()) return;
   Thread& t = *engine.running;
   JoinView(&t.now, o.view, o.vectors);
-  JoinView(&t.acquired, o.view, o.vectors);
+  JoinView(&t.unfenced, o.view, o.vectors);
 }
 
 void OutOf(const char* what) {

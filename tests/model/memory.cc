@@ -43,7 +43,7 @@ void Widen() {
   const int last = engine.vectors++;
   for (int i = 0; i < engine.threads; i++) {
     Thread& t = engine.thread[i];
-    t.now.vector[last] = t.acquired.vector[last] = t.released.vector[last] = Vector{};
+    t.now.vector[last] = t.unfenced.vector[last] = t.released.vector[last] = Vector{};
   }
   engine.seq_cst.vector[last] = Vector{};
 }
@@ -70,12 +70,16 @@ inline void NoteSeqCst(int lane, MemoryOrder order, uint16_t place) {
   }
 }
 
+// May this operation act on another store than the newest? One in four does in a random run, if it
+// can.
+inline bool MayBeStale() {
+  return engine.stale_left > 0 && (!engine.random || Random() % 4 == 0);
+}
+
 // 0: the newest; 1 .. n: one of `n` others, which counts as a stale load.
 int PickStale(Kind kind, int n) {
-  int otherwise = 0;
-  if (engine.random && Random() % 4 == 0) {
-    otherwise = static_cast<int>(Random() % static_cast<uint64_t>(n + 1));
-  }
+  const int otherwise =
+      engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n + 1)) : 0;
   const int pick = Record(kind, n + 1, otherwise, nullptr);
   if (pick > 0) SpendStale();
   return pick;
@@ -88,7 +92,7 @@ int PickStale(Kind kind, int n) {
 Message* ChoosePlace(int lane, MemoryOrder order) {
   const uint16_t known = OldestAllowed(lane, order);
   Message* m = &Newest(lane);
-  if (m->place == known || engine.stale_left <= 0) return nullptr;
+  if (m->place == known || !MayBeStale()) return nullptr;
   Message* option[16];
   int n = 0;
   for (; m->place > known && n < 15; m = &engine.message[m->previous]) {
@@ -127,14 +131,15 @@ void Publish(int lane, MemoryOrder order, uint64_t value, const Message* read, M
   TakePlace(lane, m, above);
   const uint16_t place = m->place;
   m->rmw = read != nullptr;
-  t.now.At(lane) = t.acquired.At(lane) = place;
+  t.now.At(lane) = place;
   if (Releases(order)) {
     Copy(&m->view, t.now);
   } else {
     Copy(&m->view, t.released);
     m->view.At(lane) = place;
   }
-  if (read != nullptr) Join(&m->view, read->view, read->vectors);  // a release sequence goes on
+  // A release sequence goes on. What was acquired is in `now`.
+  if (read != nullptr && order < MemoryOrder::kAcqRel) Join(&m->view, read->view, read->vectors);
   NoteSeqCst(lane, order, place);
   t.now.Clock(t.id)++;
   if (read != nullptr && read->value == value) {
@@ -158,8 +163,7 @@ inline void NoteRead(Thread& t, int lane, const Message& m) {
 inline void Take(Thread& t, int lane, MemoryOrder order, const Message& m) {
   Mix(m.hash);
   NoteRead(t, lane, m);
-  if (Acquires(order)) Join(&t.now, m.view, m.vectors);
-  Join(&t.acquired, m.view, m.vectors);
+  Join(Acquires(order) ? &t.now : &t.unfenced, m.view, m.vectors);
 }
 
 inline int Enter(const Location& location) {
@@ -293,13 +297,13 @@ void Register(Location& location, const char* name, uint64_t value) {
   const uint32_t index = static_cast<uint32_t>(m - engine.message);
   m->previous = index;
   m->place = kGap;
-  for (int i = 0; i < engine.vectors; i++) m->view.vector[i] = Vector{};
+  m->vectors = 0;
   m->hash = IdentityOf(location);
   engine.lane[lane] = {name, index, false, users, m->hash};
   // Everybody knows it: who may touch it at all has it from its maker.
   for (int i = 0; i < engine.threads; i++) {
-    engine.thread[i].now.At(lane) = engine.thread[i].acquired.At(lane) = kGap;
-    engine.thread[i].released.At(lane) = 0;
+    engine.thread[i].now.At(lane) = kGap;
+    engine.thread[i].unfenced.At(lane) = engine.thread[i].released.At(lane) = 0;
     engine.thread[i].read_round[lane] = 0;
   }
 }
@@ -318,7 +322,7 @@ uint64_t DoLoad(Location& location, Site& site) {
   const MemoryOrder order = site.order;
   const Message* m = &Newest(lane);
   const uint16_t oldest = OldestAllowed(lane, order);
-  if (m->place != oldest && engine.stale_left > 0) {
+  if (m->place != oldest && MayBeStale()) {
     int older = 0;
     for (const Message* k = m; k->place > oldest; k = &engine.message[k->previous]) older++;
     for (int i = PickStale(Kind::kRead, older); i > 0; i--) m = &engine.message[m->previous];
@@ -372,8 +376,8 @@ namespace {
 // A compare-exchange that fails is a load: it may fail on a value that is out of date. Null: it
 // acts on the newest.
 const Message* ChooseStaleFailure(int lane, MemoryOrder order, uint64_t expected) {
-  if (engine.stale_left <= 0) return nullptr;
   const uint16_t oldest = OldestAllowed(lane, order);
+  if (Newest(lane).place == oldest || !MayBeStale()) return nullptr;
   const Message* option[16];
   int n = 0;
   for (const Message* m = &Newest(lane); m->place > oldest && n < 15;) {
@@ -436,7 +440,7 @@ void ExchangeSeqCst(Thread& t) {
 }
 
 void FenceOn(Thread& t, MemoryOrder order) {
-  if (Acquires(order)) Join(&t.now, t.acquired, engine.vectors);
+  if (Acquires(order)) Join(&t.now, t.unfenced, engine.vectors);
   if (order == MemoryOrder::kSeqCst) {
     ExchangeSeqCst(t);
   }

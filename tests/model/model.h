@@ -8,7 +8,7 @@
 //
 // The memory model is made of views. A view has a lane for each thread's clock (what happened
 // before: for plain fields) and one for each location (the oldest store that the owner may still
-// read). A thread has three: `now`; `acquired`, what an acquire fence would add; `released`, what
+// read). A thread has three: `now`; `unfenced`, what an acquire fence would add; `released`, what
 // its relaxed stores publish (`now` at its last release fence). A store carries a view; an acquire
 // load joins it, lane by lane. The order S of seq_cst operations is the order of execution. So is
 // modification order, except that a store may take an earlier place, which its thread's view

@@ -18,6 +18,16 @@ int RandomBelow(int n) {
   return engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0;
 }
 
+// PCT's choice: of those with the highest priority the first, which is `self` if it is one.
+Thread* Highest(Thread* self, uint32_t candidates) {
+  Thread* best = self;
+  for (; candidates != 0; candidates &= candidates - 1) {
+    Thread* t = &engine.thread[__builtin_ctz(candidates)];
+    if (t->priority > best->priority) best = t;
+  }
+  return best;
+}
+
 // Threads that may run: those that are ready, and, at the price of a preemption or when nobody is,
 // those whose timeout may pass.
 Thread* ChooseThread(Kind kind, const Thread* first, uint32_t candidates) {
@@ -146,7 +156,9 @@ void Point() {
     }
     // A timeout that passes early, now and then.
     const bool early = engine.timed != 0 && Random() % 16 == 0;
-    SwitchTo(ChooseThread(Kind::kThread, self, engine.ready | (early ? engine.timed : 0)));
+    const uint32_t candidates = engine.ready | (early ? engine.timed : 0);
+    if (Highest(self, candidates) == self) return;
+    SwitchTo(ChooseThread(Kind::kThread, self, candidates));
     engine.fresh = false;
     return;
   }
@@ -312,7 +324,6 @@ namespace {
 void BeginThread(Thread& t, Thread& by) {
   CopyView(&t.now, by.now);  // a start synchronizes
   t.now.Clock(t.id) = 1;
-  CopyView(&t.acquired, t.now);
   by.now.Clock(by.id)++;
   by.hash = Mixed(by.hash, t.id);
   t.hash = by.hash;
@@ -335,7 +346,7 @@ ThreadBody* NewThread(const char* name) {
   t.deadline = 0;
   for (int i = 0; i < engine.lanes; i++) t.read_round[i] = 0;
   for (int i = 0; i < engine.vectors; i++) {
-    t.now.vector[i] = t.acquired.vector[i] = t.released.vector[i] = Vector{};
+    t.now.vector[i] = t.unfenced.vector[i] = t.released.vector[i] = Vector{};
   }
   PrepareThread(&t, ThreadMain);
   if (engine.started) {

@@ -122,20 +122,20 @@ void ServeCalls() {
 }  // namespace
 
 namespace {
-void Begin(int procs, bool idle) {
+void Enter(int procs, bool idle) {
   memcpy(memory, image[Index(procs, idle)].get(), sizeof(Parts));
   runtime::the_runtime = &Here()->runtime;
 }
-void End() {
+void Leave() {
   runtime::the_runtime = nullptr;
 }
 }  // namespace
 
 BareRuntime::BareRuntime(int procs) {
-  Begin(procs, false);
+  Enter(procs, false);
 }
 BareRuntime::~BareRuntime() {
-  End();
+  Leave();
 }
 
 G* BareRuntime::goroutine(int i) {
@@ -161,10 +161,10 @@ void BeGoroutine(int m, int p) {
 }
 
 Scheduler::Scheduler(int procs, End end) : end_(end) {
-  Begin(procs, true);
+  Enter(procs, true);
 }
 Scheduler::~Scheduler() {
-  End();
+  Leave();
 }
 
 void Scheduler::Ended() {
