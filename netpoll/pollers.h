@@ -12,6 +12,8 @@
 
 namespace weft::netpoll {
 
+// What a descriptor is polled for.
+inline constexpr uint32_t kBothModes = os::kPollIn | os::kPollOut | os::kPollReadHangUp;
 inline constexpr int kRingsPerP = 4;
 inline constexpr int kMaxRings = os::Scaled(4096, 2);
 // Connections may leave a ring faster than its owner removes their polls; then they stay.

@@ -6,10 +6,6 @@ namespace weft::netpoll {
 
 using runtime::M;
 
-namespace {
-constexpr uint32_t kMask = os::kPollIn | os::kPollOut | os::kPollReadHangUp;
-}
-
 Desc* AllocateDesc() {
   Netpoll* np = Np();
   np->desc_count.FetchAdd(1, os::kRelaxed<"desc.count.open">);  // a counter
@@ -36,7 +32,7 @@ void EndUse(Desc* d) {
 
 int RegisterShared(Desc* d) {
   Netpoll* np = Np();
-  int error = np->shared.Add(d->fd, kMask, d->Token());
+  int error = np->shared.Add(d->fd, kBothModes, d->Token());
   if (error != 0) return error;
   d->in_shared = true;
   // Before the look for a watcher (WatchShared).

@@ -56,8 +56,7 @@ constexpr unsigned kSubmissions = 256;
 constexpr unsigned kCompletions = 16384;  // 256 KiB of kernel memory a ring
 // Below the completion queue: it does not overflow even if all report at once.
 constexpr int32_t kMostPolls = 15'000;
-constexpr uint32_t kMask = os::kPollIn | os::kPollOut | os::kPollReadHangUp;
-constexpr unsigned kBatch = 64;
+constexpr unsigned kReapedAtOnce = 64;
 
 // user_data that are no descriptors: those are 64-byte aligned and never below 4096.
 constexpr uint64_t kIgnore = 0;
@@ -81,9 +80,9 @@ void EnterRing(Ring* r) {
 
 // False: the kernel takes nothing just now.
 bool AddPollOrEnter(Ring* r, int fd, uint64_t token) {
-  if (!r->uring.AddPoll(fd, kMask, token)) {
+  if (!r->uring.AddPoll(fd, kBothModes, token)) {
     EnterRing(r);
-    if (!r->uring.AddPoll(fd, kMask, token)) return false;
+    if (!r->uring.AddPoll(fd, kBothModes, token)) return false;
   }
   r->unsubmitted.Store(true, os::kRelaxed<"ring.unsubmitted">);  // for sysmon
   return true;
@@ -314,12 +313,12 @@ void ReadRing(Ring* r, int64_t timeout_ns, bool sleep, GQueue* out) {
   } else {
     return;
   }
-  os::UringEvent events[kBatch];
+  os::UringEvent events[kReapedAtOnce];
   for (;;) {
-    unsigned n = r->uring.Reap(events, kBatch);
+    unsigned n = r->uring.Reap(events, kReapedAtOnce);
     WarmUp(events, n);
     for (unsigned i = 0; i < n; i++) HandleEvent(r, events[i], out);
-    if (n < kBatch) break;
+    if (n < kReapedAtOnce) break;
   }
   if (r->lost) {
     // The kernel had no memory for a completion: the set reports anew what is ready.
@@ -406,10 +405,10 @@ void CloseRing(Ring* r, GQueue* out) {
 
 namespace {
 
-enum class Verdict { kLeave, kLookAgain, kMove };
+enum class Ruling { kLeave, kLookAgain, kMove };
 
 // Step 4: what sysmon does about one ring.
-Verdict Judge(Ring* r, int64_t now) {
+Ruling Judge(Ring* r, int64_t now) {
   runtime::Runtime* rt = runtime::Rt();
   // Hints, all of them; a move that was not needed is harmless.
   uint32_t entered = r->entered.Load(os::kRelaxed<"watch.entered">);
@@ -420,15 +419,15 @@ Verdict Judge(Ring* r, int64_t now) {
   r->seen_entered = entered;
   if (attended || (!waits && !away)) {
     r->waiting_since = 0;
-    return Verdict::kLeave;
+    return Ruling::kLeave;
   }
   if (r->waiting_since == 0) r->waiting_since = now;
   int64_t waited = now - r->waiting_since;
   bool others = away || rt->idle_p_count.Load(os::kRelaxed<"watch.idle">) > 0;
-  if (waits && others) return waited >= kAttendance_ns ? Verdict::kMove : Verdict::kLookAgain;
+  if (waits && others) return waited >= kAttendance_ns ? Ruling::kMove : Ruling::kLookAgain;
   // With one P nobody could do better than its owner.
   bool several = rt->procs.Load(os::kRelaxed<"watch.procs">) > 1;
-  return (away || several) && waited >= kAway_ns ? Verdict::kMove : Verdict::kLeave;
+  return (away || several) && waited >= kAway_ns ? Ruling::kMove : Ruling::kLeave;
 }
 
 }  // namespace
@@ -442,9 +441,9 @@ bool WatchRings(int64_t now, GQueue* out) {
     if (r == nullptr) continue;
     left--;
     if (r->count.Load(os::kRelaxed<"watch.polls">) == 0) continue;
-    const Verdict verdict = Judge(r, now);
-    look_again |= verdict == Verdict::kLookAgain;
-    if (verdict != Verdict::kMove) continue;
+    const Ruling verdict = Judge(r, now);
+    look_again |= verdict == Ruling::kLookAgain;
+    if (verdict != Ruling::kMove) continue;
     MoveToShared(r, out);
     r->waiting_since = 0;
   }

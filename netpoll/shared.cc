@@ -13,18 +13,18 @@
 namespace weft::netpoll {
 
 namespace {
-constexpr int kBatch = 128;
+constexpr int kReadAtOnce = 128;
 constexpr uint64_t kWakeToken = 0;
 }  // namespace
 
 // Until nothing is left: who was told by an edge is not told again.
 void ReadShared(int64_t timeout_ns, runtime::GQueue* out) {
   Netpoll* np = Np();
-  os::EpollEvent events[kBatch];
+  os::EpollEvent events[kReadAtOnce];
   bool sleeps = timeout_ns != 0;
   runtime::Bump(np->shared_reads);  // a lost count costs sysmon a look
   for (;;) {
-    int n = np->shared.Wait(events, kBatch, timeout_ns);
+    int n = np->shared.Wait(events, kReadAtOnce, timeout_ns);
     if (n > 0) WarmUp(events, static_cast<unsigned>(n));
     for (int i = 0; i < n; i++) {
       if (events[i].user_data == kWakeToken) {
@@ -35,7 +35,7 @@ void ReadShared(int64_t timeout_ns, runtime::GQueue* out) {
         Report(d, events[i].user_data, events[i].mask, out);
       }
     }
-    if (n < kBatch) return;
+    if (n < kReadAtOnce) return;
     timeout_ns = 0;
   }
 }

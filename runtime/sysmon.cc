@@ -24,7 +24,7 @@ constexpr int kNapsBeforeLonger = 50;              // taken from Go
 constexpr int64_t kSlice_ns = 10'000'000;          // taken from Go
 constexpr int64_t kTimerGrace_ns = 1'000'000;      // Ms see to timers first
 constexpr int64_t kIdleBesideBusy_ns = 1'000'000;  // chosen: a connection waits no longer unseen
-constexpr int64_t kLookAgain_ns = 100'000;         // a ring that waits for its owner gets so long
+constexpr int64_t kWatchRings_ns = 100'000;        // a ring that waits for its owner gets so long
 
 // A server that idles between requests must not wake sysmon for each of them.
 constexpr int kQuietRounds = 60;
@@ -148,7 +148,7 @@ void SysmonMain(void* arg) {
       int64_t longest = some_idle ? kIdleBesideBusy_ns : kLongNap_ns;
       nap = nap * 2 < longest ? nap * 2 : longest;
     }
-    next_nap = look_again && nap > kLookAgain_ns ? kLookAgain_ns : nap;
+    next_nap = look_again && nap > kWatchRings_ns ? kWatchRings_ns : nap;
   }
   weft_set_m(nullptr);
   // As in LeaveRuntime.

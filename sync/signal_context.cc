@@ -8,25 +8,25 @@
 // goroutine that exists while contexts do. Their descriptor is an eventfd, which the watcher waits
 // for in the netpoller: so the program counts as one that can be woken.
 //   1. The first context: an event and a watcher are made; event_fd tells the handler.
-//   2. A context: it is linked, group[] is computed anew (for each signal, all signals of the
+//   2. A context: it is linked, group_of[] is computed anew (for each signal, all signals of the
 //      contexts that name it), handlers are installed where there was none, or where a signal
 //      has taken it away (3).
 //   3. The handler counts itself in `handlers`, gives the default action back to the signal's whole
-//      group, notes the signal in `pending`, raises the event, counts itself out.
+//      group_of[], notes the signal in `pending`, raises the event, counts itself out.
 //   4. The watcher takes `pending`. Each context that names one of these signals, and was there
 //      when it began, becomes `cancelling` for as long as the watcher, without the mutex, cancels
 //      it.
 //   5. A context's end: unlinks it, so that 4 does not come to it any more, and waits if it is
-//      `cancelling`; group[] is computed anew. Signals that no context names any more: once no
-//      handler is inside that may have read the old group[], they get the action back that they
+//      `cancelling`; group_of[] is computed anew. Signals that no context names any more: once no
+//      handler is inside that may have read the old group_of[], they get the action back that they
 //      had. The last context: event_fd = -1, and the watcher is told to end and waited for.
 //   6. The watcher ends: once no handler is inside that may have read the old event_fd, it closes
 //      the descriptor.
 //
 // A signal after 2's link is not lost: pending stays until a watcher looks, and 1 comes before 2.
-// Waiting for handlers (5, 6): the handler counts itself in before it loads group[] and event_fd; 5
-// stores these before it loads `handlers`; all four are seq_cst: when 0 is read, handlers that
-// come later read the new values.
+// Waiting for handlers (5, 6): the handler counts itself in before it loads group_of[] and
+// event_fd; 5 stores these before it loads `handlers`; all four are seq_cst: when 0 is read,
+// handlers that come later read the new values.
 //
 // Signals are the process's, not a runtime's: this state is global.
 #include "weft/signal_context.h"
@@ -78,7 +78,7 @@ struct SignalState : ContextState {
 
 // What the handler reads.
 os::Atomic<int> event_fd{-1};
-os::Atomic<SignalSet> group[os::kMaxSignal + 1];
+os::Atomic<SignalSet> group_of[os::kMaxSignal + 1];
 os::Atomic<SignalSet> pending{0};
 os::Atomic<SignalSet> defaulted{0};  // signals that the handler has given up
 os::Atomic<uint32_t> handlers{0};
@@ -97,7 +97,7 @@ os::SignalAction previous[os::kMaxSignal + 1] WEFT_GUARDED_BY(mutex);
 void OnSignal(int signal) {
   const int saved_errno = errno;
   handlers.FetchAdd(1, os::kSeqCst<"signal.enter">);
-  const SignalSet set = group[signal].Load(os::kSeqCst<"signal.group">);
+  const SignalSet set = group_of[signal].Load(os::kSeqCst<"signal.group">);
   defaulted.FetchOr(set, os::kRelaxed<"signal.defaulted">);
   for (int s = 1; s <= os::kMaxSignal; s++) {
     if ((set & Bit(s)) != 0) os::DefaultSignal(s);
@@ -203,14 +203,14 @@ void StartWatcher() WEFT_REQUIRES(mutex) {
   event_fd.Store(watcher->fd, os::kSeqCst<"signal.start">);
 }
 
-// Step 2's group[].
+// Step 2's group_of[].
 void ComputeGroups() WEFT_REQUIRES(mutex) {
   for (int signal = 1; signal <= os::kMaxSignal; signal++) {
     SignalSet set = 0;
     for (SignalState* s = states; s != nullptr; s = s->next) {
       if ((s->signals & Bit(signal)) != 0) set |= s->signals;
     }
-    group[signal].Store(set, os::kSeqCst<"signal.set_group">);
+    group_of[signal].Store(set, os::kSeqCst<"signal.set_group">);
   }
 }
 
@@ -259,7 +259,7 @@ void GiveBack() {
     bool drained = false;
     for (int signal = 1; signal <= os::kMaxSignal; signal++) {
       // Written under the mutex.
-      const bool used = group[signal].Load(os::kRelaxed<"signal.left">) != 0;
+      const bool used = group_of[signal].Load(os::kRelaxed<"signal.left">) != 0;
       if (used || (caught & Bit(signal)) == 0) continue;
       if (!std::exchange(drained, true)) DrainHandlers();
       os::RestoreSignal(signal, previous[signal]);

@@ -84,13 +84,17 @@ WEFT_TEST(Go, NumbersAreUnique) {
   EXPECT_EQ(seen.size(), 1000u);
 }
 
-// Touches `bytes` of stack, in frames of 1 KiB and a little.
-[[gnu::noinline]] int UseStack(size_t bytes) {
+// Touches the stack down to `lowest`, in frames of 1 KiB and a little.
+[[gnu::noinline]] int UseStackTo(uintptr_t lowest) {
   volatile char frame[1024];
-  memset(const_cast<char*>(frame), static_cast<int>(bytes & 0x7f), sizeof(frame));
-  if (bytes <= sizeof(frame)) return frame[5];
-  const int below = UseStack(bytes - sizeof(frame));
+  memset(const_cast<char*>(frame), static_cast<int>(lowest & 0x7f), sizeof(frame));
+  if (reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) <= lowest) return frame[5];
+  const int below = UseStackTo(lowest);
   return below + frame[7];
+}
+
+int UseStack(size_t bytes) {
+  return UseStackTo(reinterpret_cast<uintptr_t>(__builtin_frame_address(0)) - bytes);
 }
 
 WEFT_TEST(Go, AGoroutineHasTheStackThatItAskedFor) {

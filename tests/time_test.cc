@@ -405,8 +405,10 @@ WEFT_TEST(AfterFunc, StopAndFiringAgree) {
   for (int i = 0; i < kTimers; i++) {
     group.Add(1);
     FuncTimer timer = weft::AfterFunc(absl::Nanoseconds(i % 50 * 200), [&] {
-      MutexLock lock(mutex);
-      ran++;
+      {
+        MutexLock lock(mutex);
+        ran++;
+      }
       group.Done();
     });
     if (i % 3 == 0) weft::Yield();

@@ -17,7 +17,7 @@ namespace {
 // libunwind and symbolizes, which takes some 30 KiB.
 constexpr size_t kReportBytes = size_t{96} << 10;
 
-bool (*fault_hook)(const Fault&) = nullptr;
+bool (*report_fault)(const Fault&) = nullptr;
 void (*quit_hook)() = nullptr;
 struct sigaction old_segv, old_bus, old_quit;
 
@@ -48,7 +48,7 @@ void Chain(const struct sigaction& old, int signal, siginfo_t* info, void* conte
 void OnFault(int signal, siginfo_t* info, void* context) {
   int saved = errno;
   Fault fault = {signal, reinterpret_cast<uintptr_t>(info->si_addr), context};
-  if (info->si_code <= 0 || fault_hook == nullptr || !fault_hook(fault)) {
+  if (info->si_code <= 0 || report_fault == nullptr || !report_fault(fault)) {
     Chain(signal == SIGSEGV ? old_segv : old_bus, signal, info, context);
   }
   errno = saved;
@@ -93,7 +93,7 @@ void RemoveSignalStack(void* memory) {
 }
 
 void InstallTraps(bool (*on_fault)(const Fault&), void (*on_quit)()) {
-  fault_hook = on_fault;
+  report_fault = on_fault;
   quit_hook = on_quit;
   Install(SIGSEGV, OnFault, &old_segv);
   Install(SIGBUS, OnFault, &old_bus);
@@ -104,7 +104,7 @@ void RemoveTraps() {
   sigaction(SIGSEGV, &old_segv, nullptr);
   sigaction(SIGBUS, &old_bus, nullptr);
   sigaction(SIGQUIT, &old_quit, nullptr);
-  fault_hook = nullptr;
+  report_fault = nullptr;
   quit_hook = nullptr;
 }
 

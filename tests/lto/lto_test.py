@@ -16,7 +16,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 JOBS = 2
 SKIPPED = 77
-LIBRARIES = ("weft_core", "weft_outer")
+LIBRARIES = ("weft_machine", "weft_core", "weft_outer")
 # Dropped from the library's own flags: what the build writes beside the objects, and what is
 # given here instead.
 OWN_FLAGS = ("-M", "-O", "-g", "-fdiagnostics", "-fsanitize")
