@@ -15,6 +15,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 JOBS = 2
+SOURCES_AT_ONCE = 15
 SKIPPED = 77
 LIBRARIES = ("weft_machine", "weft_core", "weft_outer")
 # Dropped from the library's own flags: what the build writes beside the objects, and what is
@@ -32,6 +33,22 @@ def library_sources(build):
             flags = [f for f in group.get("parameters", []) if not f.startswith(OWN_FLAGS)]
             for source in group.get("sources", []):
                 yield [c for c in group["compiler"] if c != "ccache"], flags, source
+
+
+def united(work, jobs):
+    """The same jobs with up to SOURCES_AT_ONCE sources in one, where they are C++ with equal flags."""
+    groups = {}
+    for compiler, flags, source in jobs:
+        key = (*compiler, *flags) if source.endswith(".cc") else source
+        groups.setdefault(key, (compiler, flags, []))[2].append(source)
+    for number, (compiler, flags, sources) in enumerate(groups.values()):
+        for begin in range(0, len(sources), SOURCES_AT_ONCE):
+            part = sources[begin:begin + SOURCES_AT_ONCE]
+            if len(part) > 1:
+                unit = pathlib.Path(work) / f"unit-{number}-{begin}.cc"
+                unit.write_text("".join(f'#include "{source}"\n' for source in part))
+                part = [str(unit)]
+            yield compiler, flags, part[0]
 
 
 def compile_one(work, compiler, flags, source):
@@ -61,7 +78,7 @@ def main(build):
     with tempfile.TemporaryDirectory() as work:
         with concurrent.futures.ThreadPoolExecutor(JOBS) as pool:
             os.chdir(build)  # the include paths are relative to it
-            objects = list(pool.map(lambda job: compile_one(work, *job), jobs))
+            objects = list(pool.map(lambda job: compile_one(work, *job), united(work, jobs)))
         program = os.path.join(work, "migrate")
         libs = pkg_config("absl_status", "absl_statusor", "absl_time", "absl_strings",
                           "absl_symbolize", "absl_any_invocable", "liburing")
