@@ -11,7 +11,8 @@
 //   Report: word kNil -> kReady, which stays: reports do not add up. Or G -> kNil: R tells the G
 //           that it has its report (park_result), and readies it.
 //   T, C:   set their bit in flags, then word G -> kNil, and ready the G: a wait under way ends,
-//           and finds the bit at 1.
+//           and finds the bit at 1. It was T's: W asks the descriptor itself, as a report can be
+//           late: an owner sleeps in its ring, the kernel has woken it, but it gets no CPU.
 // Whoever takes a G out of the word, and nobody else, readies it: that holds for the commit too.
 // Between 5 and 6 the G may be readied, run on another M, and wait once more with the same word;
 // then 6 takes it out of that wait, which ends for nothing: from 1.
@@ -206,6 +207,10 @@ namespace {
 // Chosen: a steal by chance moves nothing, and a move costs as much as two requests.
 constexpr uint8_t kAwayLimit = 4;
 
+[[gnu::cold]] bool IsReady(const Desc* d, Mode mode) {
+  return os::IsReady(d->fd, mode == Mode::kRead ? os::kPollIn : os::kPollOut);
+}
+
 // The reader is about to wait on `m` (ring.cc, 6).
 [[gnu::always_inline]] inline void FollowReader(M* m, Desc* d) {
   Ring* r = d->ring.Load(os::kRelaxed<"desc.follow">);  // decided again under the lock
@@ -224,9 +229,11 @@ Result Wait(Desc* d, Mode mode, int* error) {
   runtime::Entry entry;
   os::Atomic<uintptr_t>& word = d->word[Index(mode)];
   *error = 0;
-  for (;;) {
+  for (bool waited = false;; waited = true) {
     uint32_t flags = d->flags.Load(os::kAcquire<"desc.wait.flags">);  // 1; pairs with their setters
-    if (Result verdict = Verdict(flags, mode); verdict != Result::kReady) return verdict;
+    if (Result verdict = Verdict(flags, mode); verdict != Result::kReady) [[unlikely]] {
+      return waited && verdict == Result::kTimeout && IsReady(d, mode) ? Result::kReady : verdict;
+    }
     // 2. A look saves the CAS.
     uintptr_t seen = word.Load(os::kRelaxed<"desc.wait.look">);
     // Acquire: pairs with Unblock.

@@ -414,8 +414,8 @@ Ruling Judge(Ring* r, int64_t now) {
   uint32_t entered = r->entered.Load(os::kRelaxed<"watch.entered">);
   bool attended = r->asleep.Load(os::kRelaxed<"watch.asleep">) || entered != r->seen_entered;
   bool away = !r->owner->has_p.Load(os::kRelaxed<"watch.owner">);
-  bool waits =
-      r->unsubmitted.Load(os::kRelaxed<"watch.unsubmitted">) || os::RingIsReadable(r->uring.fd());
+  bool waits = r->unsubmitted.Load(os::kRelaxed<"watch.unsubmitted">) ||
+               os::IsReady(r->uring.fd(), os::kPollIn);
   r->seen_entered = entered;
   if (attended || (!waits && !away)) {
     r->waiting_since = 0;

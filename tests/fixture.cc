@@ -70,25 +70,17 @@ std::string LinkTarget(const std::string& path) {
   return std::string(target, n > 0 ? static_cast<size_t>(n) : 0);
 }
 
-// The open descriptors, but for those of the program's own files: absl's symbolizer keeps them,
-// once more for each that symbolizes at the same time.
+// The open descriptors and what they are, but for those of the program's own files: absl's
+// symbolizer keeps them, once more for each that symbolizes at the same time.
 std::set<std::string> Descriptors() {
   const std::string program = LinkTarget("/proc/self/exe");
   std::set<std::string> own;
   for (const std::string& fd : ListProc("fd")) {
     const std::string target = LinkTarget("/proc/self/fd/" + fd);
-    if (target != program && target.find(".so") == std::string::npos) own.insert(fd);
+    if (target == program || target.find(".so") != std::string::npos) continue;
+    own.insert(fd + " (" + target + ")");
   }
   return own;
-}
-
-// What each descriptor that is in `after` and not in `before` is, for the failure's message.
-std::string Describe(const std::set<std::string>& before, const std::set<std::string>& after) {
-  std::string text;
-  for (const std::string& fd : after) {
-    if (before.count(fd) == 0) text += " " + fd + " (" + LinkTarget("/proc/self/fd/" + fd) + ")";
-  }
-  return text;
 }
 
 // SIGALRM: the test hangs. The runtime's SIGQUIT dumps every goroutine and ends the process.
@@ -168,9 +160,7 @@ void RuntimeTest::TestBody() {
   Main(RuntimeOptions{.max_procs = setup_.procs, .netpoll = setup_.netpoll}, [this] { RunBody(); });
   alarm(0);
   if (HasFailure()) return;
-  const std::set<std::string> descriptors_after = Descriptors();
-  EXPECT_EQ(descriptors, descriptors_after)
-      << "descriptors were left open:" << Describe(descriptors, descriptors_after);
+  EXPECT_EQ(descriptors, Descriptors()) << "descriptors were left open";
   EXPECT_EQ(NewThreads(threads), std::set<std::string>()) << "threads outlived the runtime";
 }
 

@@ -108,8 +108,9 @@ class Stream {
   // ones, fail with kCancelled. False: it was closed before. Any thread; does not block.
   virtual bool Close() = 0;
 
-  // From `when` on, reads (writes) fail with kDeadlineExceeded, those that wait already as well,
-  // until another deadline is set. absl::InfiniteFuture(): none, as at the beginning.
+  // From `when` on, reads (writes) fail with kDeadlineExceeded, until another deadline is set. So
+  // do those that wait, unless what they wait for is there. absl::InfiniteFuture(): none, as at
+  // the beginning.
   // Any thread; does not block.
   virtual void SetReadDeadline(absl::Time when) = 0;
   virtual void SetWriteDeadline(absl::Time when) = 0;

@@ -1,6 +1,7 @@
 #include "runtime/os/epoll.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -85,6 +86,11 @@ void SignalEvent(int fd) {
 void DrainEvent(int fd) {
   uint64_t count;
   (void)!read(fd, &count, sizeof(count));
+}
+
+bool IsReady(int fd, uint32_t mask) {
+  pollfd p = {.fd = fd, .events = static_cast<int16_t>(mask), .revents = 0};
+  return poll(&p, 1, 0) == 1;
 }
 
 void CloseDescriptor(int fd) {

@@ -39,6 +39,9 @@ int OpenEvent();
 void SignalEvent(int fd);
 void DrainEvent(int fd);
 
+// Whether a descriptor is ready now, for one of `mask`, or broken. Any thread.
+bool IsReady(int fd, uint32_t mask);
+
 void CloseDescriptor(int fd);
 // Ends both directions at once, whoever else refers to the socket.
 void ShutdownSocket(int fd);

@@ -1,8 +1,8 @@
 #include "runtime/os/uring.h"
 
 #include <errno.h>
-#include <poll.h>
 
+#include "runtime/os/epoll.h"
 #include "runtime/os/fault.h"
 
 namespace weft::os {
@@ -86,12 +86,7 @@ unsigned Uring::Reap(UringEvent* out, unsigned size) {
 }
 
 void Uring::ActivatePolling() {
-  RingIsReadable(fd());
-}
-
-bool RingIsReadable(int ring_fd) {
-  pollfd p = {.fd = ring_fd, .events = POLLIN, .revents = 0};
-  return poll(&p, 1, 0) == 1;
+  static_cast<void>(IsReady(fd(), kPollIn));
 }
 
 }  // namespace weft::os

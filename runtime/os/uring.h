@@ -56,7 +56,4 @@ class Uring {
   io_uring ring_ = {};
 };
 
-// Whether a ring's descriptor says that completions wait. Any thread.
-bool RingIsReadable(int ring_fd);
-
 }  // namespace weft::os

@@ -2,7 +2,6 @@
 
 import json
 import re
-import select
 import signal
 import subprocess
 import threading
@@ -11,74 +10,7 @@ import unittest
 
 import daemon
 from daemon import Daemon
-
-HELLO = b"Hello, World!"
-
-
-class Response:
-    """One response, read off a Peer."""
-
-    def __init__(self, peer, without_body=False):
-        head = peer.read_until(b"\r\n\r\n").decode("ascii").split("\r\n")
-        self.version, status, self.reason = head[0].split(" ", 2)
-        self.status = int(status)
-        self.fields = {}
-        for line in head[1:-2]:
-            name, value = line.split(": ", 1)
-            if name.lower() in self.fields:
-                raise AssertionError(f"{name} twice in {head}")
-            self.fields[name.lower()] = value
-        self.body = b""
-        if not without_body and status != "100":
-            self.body = peer.read(int(self.fields["content-length"]))
-
-
-def request(target, method="GET", body=b"", *fields):
-    lines = [f"{method} {target} HTTP/1.1", "Host: test", *fields]
-    if body:
-        lines.append(f"Content-Length: {len(body)}")
-    return "\r\n".join([*lines, "", ""]).encode() + body
-
-
-def chunked(*pieces):
-    head = b"POST /echo HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n"
-    return head + b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in pieces) + b"0\r\n\r\n"
-
-
-def send_in_two_parts(peer):
-    """A request whose body has a deadline of its own."""
-    peer.send(request("/echo", "POST", b"", "Expect: 100-continue", "Content-Length: 4"))
-    if Response(peer).status != 100:
-        raise AssertionError("it does not wait for the body")
-    peer.send(b"body")
-    if Response(peer).body != b"body":
-        raise AssertionError("it does not send the body back")
-
-
-class Served(unittest.TestCase):
-    """Tests that share one daemon."""
-
-    flags = ()
-
-    @classmethod
-    def setUpClass(cls):
-        cls.httpd = Daemon("httpd", *cls.flags)
-        cls.url = f"http://127.0.0.1:{cls.httpd.port}"
-
-    @classmethod
-    def tearDownClass(cls):
-        cls.httpd.end()
-
-    def ask(self, data):
-        with self.httpd.connect() as peer:
-            peer.send(data)
-            return Response(peer)
-
-    def curl(self, *arguments):
-        done = subprocess.run([daemon.tool("curl"), "-sS", "--max-time", str(daemon.PATIENCE),
-                               *arguments], capture_output=True, check=False)
-        self.assertEqual(done.returncode, 0, done.stderr)
-        return done.stdout
+from httpd_client import HELLO, Response, Served, chunked, request, send_in_two_parts
 
 
 class Curl(Served):
@@ -292,81 +224,6 @@ class Raw(Served):
             self.assertEqual(Response(peer).body, HELLO)
             self.assertEqual(Response(peer).status, 400)
             self.assertEqual(peer.read_all(), b"")
-
-
-class Slow(Served):
-    flags = ("--head_timeout", "300ms", "--body_timeout", "400ms", "--idle_timeout", "500ms")
-
-    def test_gives_up_on_a_slow_head(self):
-        for sent in b"G", request("/")[:-1]:
-            with self.httpd.connect() as peer:
-                peer.send(sent)
-                self.assertEqual(Response(peer).status, 408)
-                self.assertEqual(peer.read_all(), b"")
-
-    def test_gives_up_on_a_head_that_trickles_in(self):
-        """Each piece comes in time, the whole does not."""
-        with self.httpd.connect() as peer:
-            peer.send(b"GET / HTTP/1.1\r\nHost: a\r\n")
-            deadline = time.monotonic() + daemon.PATIENCE
-            while not select.select([peer.socket], [], [], 0.02)[0]:
-                self.assertLess(time.monotonic(), deadline)
-                peer.send(b"X: y\r\n")
-            self.assertEqual(Response(peer).status, 408)
-
-    def test_gives_up_on_a_slow_body(self):
-        with self.httpd.connect() as peer:
-            peer.send(request("/echo", "POST", b"body")[:-1])
-            self.assertEqual(Response(peer).status, 408)
-            self.assertEqual(peer.read_all(), b"")
-
-    def test_closes_an_idle_connection_without_a_word(self):
-        with self.httpd.connect() as fresh, self.httpd.connect() as used:
-            used.send(request("/"))
-            self.assertEqual(Response(used).body, HELLO)
-            self.assertEqual(used.read_all(), b"")
-            self.assertEqual(fresh.read_all(), b"")
-
-    def test_keeps_a_busy_connection(self):
-        """For several times as long as an idle one, also when each request comes in two parts."""
-        with self.httpd.connect() as peer:
-            end = time.monotonic() + 2
-            while time.monotonic() < end:
-                peer.send(request("/")[:10])
-                time.sleep(0.01)
-                peer.send(request("/")[10:] + request("/")[:5])
-                self.assertEqual(Response(peer).body, HELLO)
-                peer.send(request("/")[5:])
-                self.assertEqual(Response(peer).body, HELLO)
-
-    def test_gives_up_on_who_does_not_read(self):
-        with self.httpd.connect() as peer:
-            body = b"x" * 100_000
-            with self.assertRaises((BrokenPipeError, ConnectionResetError)):
-                deadline = time.monotonic() + daemon.PATIENCE
-                while time.monotonic() < deadline:
-                    peer.send(request("/echo", "POST", body))
-
-
-class Patience(unittest.TestCase):
-    def test_for_idling_is_not_that_for_a_body(self):
-        """A body in parts left its deadline behind, which was taken for more than enough."""
-        flags = "--body_timeout", "30s", "--idle_timeout", "200ms"
-        with Daemon("httpd", *flags) as httpd, httpd.connect() as peer:
-            send_in_two_parts(peer)
-            begin = time.monotonic()
-            self.assertEqual(peer.read_all(), b"")
-            self.assertLess(time.monotonic() - begin, 15)
-
-
-    def test_may_be_without_end(self):
-        """The end of it was a sum that overflowed, which UBSan's build does not survive."""
-        flags = [word for name in ("head", "body", "idle") for word in (f"--{name}_timeout", "inf")]
-        with Daemon("httpd", *flags) as httpd, httpd.connect() as peer:
-            for _ in range(3):
-                peer.send(request("/"))
-                self.assertEqual(Response(peer).body, HELLO)
-                send_in_two_parts(peer)
 
 
 class FullBatches(unittest.TestCase):

@@ -177,9 +177,13 @@ unsigned Uring::Reap(UringEvent* out, unsigned size) {
   return n;
 }
 
-bool RingIsReadable(int ring_fd) {
+bool IsReady(int fd, uint32_t mask) {
   Call();
-  const model::Ring& r = model::RingOf(ring_fd);
+  const int file = model::FileOf(fd);
+  if (kernel.file[file].type != model::Type::kRing) {
+    return (model::ReadinessOf(file) & (mask | model::kAlways)) != 0;
+  }
+  const model::Ring& r = model::RingOf(fd);
   return r.completions > 0 || model::HasReports(r);
 }
 

@@ -78,6 +78,26 @@ MODEL(desc_wait_deadline) {
   Join();
 }
 
+// The report does not come before the deadline, but what it would tell is there.
+MODEL(desc_deadline_before_report) {
+  struct {
+    NetpollWorld world;
+    Connection c = world.ConnectByHand();
+  } w;
+  Spawn("waiter", [&w] {
+    Check(WaitToRead(w.c.desc) == Result::kReady, "data that is there ends the wait");
+    Check(Receive(w.c.socket.fd), "it is there");
+  });
+  Spawn("sender", [&w] {
+    // Until the wait has begun.
+    const os::Atomic<uintptr_t>& word = w.c.desc->word[0];
+    while (word.Load(os::kRelaxed<"test.word">) <= netpoll::kReady) SpinPause();
+    Send(w.c.socket.file);
+    netpoll::SetDeadline(w.c.desc, Mode::kRead, 1);
+  });
+  Join();
+}
+
 MODEL(desc_wait_evict) {
   struct {
     NetpollWorld world;

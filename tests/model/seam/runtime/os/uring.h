@@ -32,6 +32,4 @@ class Uring {
   int fd_ = -1;
 };
 
-bool RingIsReadable(int ring_fd);
-
 }  // namespace weft::os
