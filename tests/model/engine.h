@@ -104,7 +104,6 @@ struct Engine {
   uint64_t order_hash;  // of all modification orders
   uint64_t seq_cst_hash;
   uint64_t kernel_hash;  // of the fake kernel's history
-  bool fresh;            // the running thread was switched to and has done nothing yet
   int64_t clock;
   View seq_cst;  // what seq_cst operations and fences have seen; locations only
   Lane lane[kMostLocations];

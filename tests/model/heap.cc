@@ -10,11 +10,12 @@ namespace weft::model {
 namespace {
 
 constexpr size_t kHeapBytes = size_t{1} << 20;
-alignas(64) char heap[kHeapBytes];
-size_t heap_used = 0;
+// Each thread has its own part: an address depends on nothing but its thread's history.
+alignas(64) char heap[kMostThreads][kHeapBytes];
+size_t heap_used[kMostThreads];
 
 bool IsInHeap(const void* p) {
-  return p >= heap && p < heap + kHeapBytes;
+  return p >= heap && p < heap + kMostThreads;
 }
 
 void* Allocate(size_t bytes, size_t alignment) {
@@ -23,10 +24,11 @@ void* Allocate(size_t bytes, size_t alignment) {
     if (p == nullptr) abort();
     return p;
   }
-  const size_t at = (heap_used + alignment - 1) & ~(alignment - 1);
-  heap_used = at + bytes;
-  if (heap_used > kHeapBytes) Fail("limit", "a run needs more than %zu bytes", kHeapBytes);
-  return heap + at;
+  const int self = engine.running->id;
+  const size_t at = (heap_used[self] + alignment - 1) & ~(alignment - 1);
+  heap_used[self] = at + bytes;
+  if (heap_used[self] > kHeapBytes) Fail("limit", "a thread needs more than %zu bytes", kHeapBytes);
+  return heap[self] + at;
 }
 
 void Release(void* p) {
@@ -36,7 +38,7 @@ void Release(void* p) {
 }  // namespace
 
 void ResetHeap() {
-  heap_used = 0;
+  for (size_t& used : heap_used) used = 0;
 }
 
 }  // namespace weft::model

@@ -166,11 +166,19 @@ inline void Take(Thread& t, int lane, MemoryOrder order, const Message& m) {
   Join(Acquires(order) ? &t.now : &t.unfenced, m.view, m.vectors);
 }
 
+inline void CheckMade(const Location& location, const char* name) {
+  const bool here = location.made_run == current_run;
+  if (here && location.made > engine.running->now.Clock(location.maker)) [[unlikely]] {
+    Fail("data race", "%s is used before its making is visible", name);
+  }
+}
+
 inline int Enter(const Location& location) {
   const int lane = location.lane;
   if (engine.lane[lane].destroyed) [[unlikely]] {
     Fail("use after free", "%s was touched after its end", engine.lane[lane].name);
   }
+  CheckMade(location, engine.lane[lane].name);
   return lane;
 }
 
@@ -207,15 +215,6 @@ void NoteMade(Location& location) {
   location.identity = static_cast<uint32_t>(engine.running->id) << 24 | ++engine.running->makes;
 }
 
-void NoteDestroyed(Location& location) {
-  if (location.run != current_run) return;
-  if (location.shared) {
-    engine.lane[location.lane].destroyed = true;
-  } else {
-    location.destroyed = true;
-  }
-}
-
 namespace {
 uint64_t IdentityOf(const Location& location) {
   return location.made_run == current_run ? location.identity
@@ -234,17 +233,18 @@ inline Users Self(bool writes) {
 }
 
 // An operation on a location that is not shared.
-void Touch(Location& location, bool writes) {
+void Touch(Location& location, bool writes, bool changes) {
   if (location.destroyed) [[unlikely]] {
     Fail("use after free", "a location was touched after its end");
   }
+  CheckMade(location, "a location");
   if (!engine.started) return;
   Step();
   const Users self = Self(writes);
   Users& users = location.users;
   users.all |= self.all;
   users.writers |= self.writers;
-  if (writes) engine.running->wrote = true;
+  if (changes) engine.running->wrote = true;
   if (users.writers != 0 && (users.all & (users.all - 1)) != 0) Learn(location, users);
 }
 
@@ -261,6 +261,28 @@ inline void PointAt(const Location& location, bool writes) {
   }
 }
 
+}  // namespace
+
+// The end is a write, of whoever ends it.
+void NoteDestroyed(Location& location) {
+  if (location.run != current_run) {  // nobody has touched it
+    location.run = current_run;
+    location.shared = false;
+    location.users = {};
+    location.destroyed = true;
+  } else if (location.shared) {
+    const Users self = Self(true);
+    if (engine.started && (self.writers & ~engine.lane[location.lane].users.writers) != 0) {
+      Learn(location, self);
+    }
+    engine.lane[location.lane].destroyed = true;
+  } else {
+    Touch(location, true, true);
+    location.destroyed = true;
+  }
+}
+
+namespace {
 uint64_t Applied(Rmw what, uint64_t old, uint64_t operand, uint64_t mask) {
   switch (what) {
     case Rmw::kAdd:
@@ -277,10 +299,7 @@ uint64_t Applied(Rmw what, uint64_t old, uint64_t operand, uint64_t mask) {
 }  // namespace
 
 void Register(Location& location, const char* name, uint64_t value) {
-  Thread& t = *engine.running;
-  if (location.made_run == current_run && location.made > t.now.Clock(location.maker)) {
-    Fail("data race", "%s is used before its making is visible", name);
-  }
+  CheckMade(location, name);
   location.run = current_run;
   const Users users = engine.replays ? Users{0xff, 0xff} : UsersOf(IdentityOf(location));
   location.shared = users.all != 0;
@@ -313,7 +332,7 @@ void Register(Location& location, const char* name, uint64_t value) {
 uint64_t DoLoad(Location& location, Site& site) {
   site.kinds |= kIsLoad;
   if (!location.shared) {
-    Touch(location, false);
+    Touch(location, false, false);
     return location.value;
   }
   PointAt(location, false);
@@ -340,7 +359,7 @@ uint64_t DoLoad(Location& location, Site& site) {
 void DoStore(Location& location, Site& site, uint64_t value) {
   site.kinds |= kIsStore;
   if (!location.shared) {
-    Touch(location, true);
+    Touch(location, true, true);
     location.value = value;
     return;
   }
@@ -353,8 +372,9 @@ void DoStore(Location& location, Site& site, uint64_t value) {
 uint64_t DoRmw(Location& location, Site& site, Rmw what, uint64_t operand, uint64_t mask) {
   site.kinds |= kIsRmw;
   if (!location.shared) {
-    Touch(location, true);
-    return std::exchange(location.value, Applied(what, location.value, operand, mask));
+    const uint64_t value = Applied(what, location.value, operand, mask);
+    Touch(location, true, value != location.value);
+    return std::exchange(location.value, value);
   }
   PointAt(location, true);
   const int lane = Enter(location);
@@ -395,7 +415,7 @@ bool DoCompareExchange(Location& location, Site& site, uint64_t& expected, uint6
   site.kinds |= kIsRmw;
   if (!location.shared) {
     const bool fits = location.value == expected;
-    Touch(location, fits);
+    Touch(location, fits, fits && desired != expected);
     (fits ? location.value : expected) = fits ? desired : location.value;
     return fits;
   }
@@ -467,13 +487,20 @@ void FenceAll() {
     engine.thread[i].hash = Mixed(engine.thread[i].hash, told);
   FenceOn(*engine.running, MemoryOrder::kSeqCst);
   for (int i = 0; i < engine.threads; i++) {
-    if (&engine.thread[i] != engine.running) FenceOn(engine.thread[i], MemoryOrder::kSeqCst);
+    Thread& t = engine.thread[i];
+    if (&t == engine.running) continue;
+    FenceOn(t, MemoryOrder::kSeqCst);
+    // Its plain accesses since its last step may have come after the barrier.
+    t.released.Clock(t.id)--;
   }
   FenceOn(*engine.running, MemoryOrder::kSeqCst);
 }
 
 int LaneOf(Location& location) {
-  if (!location.shared) Learn(location, Self(true));
+  if (!location.shared) {
+    Touch(location, true, false);
+    Learn(location, Self(true));
+  }
   return location.lane;
 }
 

@@ -12,12 +12,12 @@
 // one that was seen with as much of the bounds left takes no other choice from there on.
 //
 // A fingerprint is the run's partial order, not its memory. Each thread has a hash of its history:
-// it takes in the hash of each message that the thread reads, and of each choice it makes; a
-// message's hash is its writer's at that time. So a thread's hash stands for all that came before
-// it, and with it for its stack and for all plain fields that it may touch (that nothing unordered
-// touches them is checked by itself). What is left is added: modification orders, the order S, the
-// clock, who sleeps. What the model does not see and threads share all the same (the fake kernel, a
-// harness's own count) is told by Mix: os.cc, kernel.cc, Known<T>.
+// it takes in the hash of each message that the thread reads, each choice that it makes, and that
+// it gave way; a message's hash is its writer's at that time. So a thread's hash stands for all
+// that came before it, and with it for its stack and for all plain fields that it may touch (that
+// nothing unordered touches them is checked by itself). What is left is added: modification orders,
+// the order S, the clock, who sleeps. What the model does not see and threads share all the same
+// (the fake kernel, a harness's own count) is told by Mix: os.cc, kernel.cc, Known<T>.
 //
 // Hashes have 64 bits: with 10^7 states and 10^8 looks the chance that any was taken for another is
 // 1 in 20,000.

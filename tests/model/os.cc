@@ -48,12 +48,14 @@ bool Membarrier() {
 
 // A reading takes a microsecond, so that waits that look at the clock end.
 int64_t Nanotime() {
+  model::Point();
   engine.clock += 1000;
   model::Mix(static_cast<uint64_t>(engine.clock));
   return engine.clock;
 }
 
 int64_t UnixNanos() {
+  model::Point();
   model::Mix(static_cast<uint64_t>(engine.clock));
   return engine.clock;
 }

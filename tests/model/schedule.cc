@@ -13,6 +13,10 @@ namespace weft::model {
 
 namespace {
 
+// In a thread's history, beside what it reads: no location's identity, no thread's id.
+constexpr uint64_t kBegins = 0xb19b00f3'9a1c2d47;
+constexpr uint64_t kGivesWay = 0x6fe5d1c4'0b83a72f;
+
 // Of a random run; 0 in the others.
 int RandomBelow(int n) {
   return engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0;
@@ -62,7 +66,6 @@ void PassTimeout(Thread* t) {
 inline void SwitchTo(Thread* next) {
   Thread* self = engine.running;
   if ((engine.timed >> next->id & 1) != 0) PassTimeout(next);
-  engine.fresh = true;
   if (next == self) return;
   engine.running = next;
   self->m = runtime::weft_get_m();
@@ -144,8 +147,6 @@ void Point() {
   if (!engine.started) return;
   Step();
   Thread* self = engine.running;
-  // Switching away from a thread that was just switched to is another choice's run.
-  if (std::exchange(engine.fresh, false)) return;
   if (engine.random) {
     if ((engine.ready & (engine.ready - 1)) == 0 && engine.timed == 0) return;
     if (engine.changes_left > 0 && engine.steps >= engine.next_change) {
@@ -159,7 +160,6 @@ void Point() {
     const uint32_t candidates = engine.ready | (early ? engine.timed : 0);
     if (Highest(self, candidates) == self) return;
     SwitchTo(ChooseThread(Kind::kThread, self, candidates));
-    engine.fresh = false;
     return;
   }
   if (engine.preemptions_left > 0) {
@@ -169,7 +169,6 @@ void Point() {
     if (next == self) return;
     SpendPreemption();
     SwitchTo(next);
-    engine.fresh = false;
   }
 }
 
@@ -219,6 +218,7 @@ void SpinPause() {
 void GiveWay() {
   if (!InRun() || !engine.started) return;
   Thread& t = *engine.running;
+  Mix(kGivesWay);
   if (engine.random) t.priority = --engine.low_priority;
   const uint32_t others = engine.ready & ~(1u << t.id);
   if (others != 0) SwitchTo(ChooseThread(Kind::kGiveWay, nullptr, others));
@@ -326,7 +326,7 @@ void BeginThread(Thread& t, Thread& by) {
   t.now.Clock(t.id) = 1;
   by.now.Clock(by.id)++;
   by.hash = Mixed(by.hash, t.id);
-  t.hash = by.hash;
+  t.hash = Mixed(by.hash, kBegins);
   t.priority = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
   engine.ready |= 1u << t.id;
 }

@@ -63,7 +63,7 @@ uint64_t Random() {
 
 namespace {
 
-// A replay gives only the choices that are not the first.
+// A replay gives only the choices that are not the first, and those that are always told.
 int Given(Kind kind, int n, const uint8_t* means) {
   const ChoiceMade& next = engine.choice[engine.depth];
   if (engine.depth == engine.replayed || next.kind != kind || next.step != engine.steps ||
@@ -75,6 +75,11 @@ int Given(Kind kind, int n, const uint8_t* means) {
     if ((means != nullptr ? means[i] : i) == next.means) return i;
   }
   Fail("replay", "%d is not among the %d choices", next.means, n);
+}
+
+// A step may have several of these, so that a replay must know all; of the others it has one.
+bool IsAlwaysTold(Kind kind) {
+  return kind == Kind::kHarness || kind == Kind::kWoken;
 }
 
 // A state that was seen is left.
@@ -90,7 +95,7 @@ void LeaveIfKnown(Kind kind) {
 // Takes the recorded choice if there is one, else `otherwise`, and records that.
 int Record(Kind kind, int n, int otherwise, const uint8_t* means) {
   if (engine.replays) return Given(kind, n, means);
-  if (engine.random ? otherwise == 0 : engine.rest) return 0;  // not worth a word in a replay
+  if (engine.random ? otherwise == 0 && !IsAlwaysTold(kind) : engine.rest) return 0;
   if (engine.depth == kMostChoices) Fail("limit", "more than %d choices", kMostChoices);
   ChoiceMade& c = engine.choice[engine.depth];
   if (engine.depth < engine.recorded) {
@@ -161,7 +166,6 @@ void ResetRun(const Options& o) {
   engine.depth = 0;
   engine.threads = 0;
   engine.started = false;
-  engine.fresh = false;
   engine.known = engine.learnt = engine.rest = false;
   engine.kernel_hash = 0;
   engine.clock = 1'000'000'000;
@@ -186,7 +190,7 @@ std::string ScheduleText() {
   std::string text;
   for (int i = 0; i < engine.depth; i++) {
     const ChoiceMade& c = engine.choice[i];
-    if (c.pick == 0) continue;
+    if (c.pick == 0 && !IsAlwaysTold(c.kind)) continue;
     if (!text.empty()) text += ",";
     text += std::to_string(c.step) + "." + std::to_string(c.thread) +
             kLetters[static_cast<int>(c.kind)] + std::to_string(c.means);
