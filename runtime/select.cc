@@ -92,7 +92,7 @@ void TimeOut(void* arg, uintptr_t seq) {
 uint32_t Random(uint32_t n) {
   if (n <= 1) return 0;
   if (M* m = runtime::GetM(); m != nullptr) return runtime::RandomBelow(m, n);
-  static os::Atomic<uint64_t> counter{1};
+  static constinit os::Atomic<uint64_t> counter{1};
   // A plain thread's choice: any spread will do.
   uint64_t x = counter.FetchAdd(0x9E3779B97F4A7C15ULL, os::kRelaxed<"select.random">);
   x ^= x >> 31;

@@ -232,7 +232,8 @@ WEFT_TEST(Timer, FireInTheOrderOfTheirTimes) {
     slots.push_back({std::move(timer), before + wait, absl::Now() + wait, {}});
   }
   for (Slot& slot : slots) slot.fired = slot.timer.Wait();
-  for (const Slot& slot : slots) EXPECT_GE(slot.fired, slot.earliest);
+  // Timers do not go by the wall clock.
+  for (const Slot& slot : slots) EXPECT_GE(slot.fired, slot.earliest - absl::Milliseconds(1));
   if (procs() > 1) return;  // two Ms may fire two timers at once
   for (const Slot& a : slots) {
     for (const Slot& b : slots) {

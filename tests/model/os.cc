@@ -61,7 +61,7 @@ int64_t UnixNanos() {
 }
 
 void SleepThread(int64_t ns) {
-  static const Atomic<uint32_t> nobody_wakes(0);
+  static constinit const Atomic<uint32_t> nobody_wakes(0);
   FutexWait(nobody_wakes, 0, ns);
 }
 
