@@ -7,11 +7,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define WEFT_TSAN 1
-#endif
-#endif
+#include "runtime/os/sanitizers.h"
 
 namespace weft::os {
 
