@@ -127,6 +127,8 @@ extern Engine engine;
 
 // ---- search.cc ----
 uint64_t Random();
+// In a random run; 0 in the others.
+int RandomBelow(int n);
 // One of n; `means`: what each stands for in a replay, null: itself.
 int Record(Kind kind, int n, int otherwise, const uint8_t* means);
 

@@ -78,9 +78,7 @@ inline bool MayBeStale() {
 
 // 0: the newest; 1 .. n: one of `n` others, which counts as a stale load.
 int PickStale(Kind kind, int n) {
-  const int otherwise =
-      engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n + 1)) : 0;
-  const int pick = Record(kind, n + 1, otherwise, nullptr);
+  const int pick = Record(kind, n + 1, RandomBelow(n + 1), nullptr);
   if (pick > 0) SpendStale();
   return pick;
 }

@@ -32,7 +32,7 @@ enum class Op : uint8_t {
   kChoose,
   kClock,
 };
-constexpr int kOps = 14;
+constexpr int kOps = static_cast<int>(Op::kClock) + 1;
 
 struct Instruction {
   Op op;

@@ -17,11 +17,6 @@ namespace {
 constexpr uint64_t kBegins = 0xb19b00f3'9a1c2d47;
 constexpr uint64_t kGivesWay = 0x6fe5d1c4'0b83a72f;
 
-// Of a random run; 0 in the others.
-int RandomBelow(int n) {
-  return engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0;
-}
-
 // PCT's choice: of those with the highest priority the first, which is `self` if it is one.
 Thread* Highest(Thread* self, uint32_t candidates) {
   Thread* best = self;

@@ -61,6 +61,10 @@ uint64_t Random() {
   return z ^ z >> 31;
 }
 
+int RandomBelow(int n) {
+  return engine.random ? static_cast<int>(Random() % static_cast<uint64_t>(n)) : 0;
+}
+
 namespace {
 
 // A replay gives only the choices that are not the first, and those that are always told.
