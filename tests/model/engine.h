@@ -61,7 +61,6 @@ struct Thread {
   uint32_t read_round[kMostLocations];
   uint32_t round;
   int64_t deadline;  // of a timed sleep; 0: none
-  int priority;      // PCT
   const char* name;
   ThreadBody body;
 };
@@ -90,6 +89,8 @@ struct Engine {
   uint32_t ready;  // bits: threads that can go on
   uint32_t spins;  // in SpinPause
   uint32_t timed;  // in a sleep that may time out
+  uint32_t done;
+  int priority[kMostThreads];  // PCT
   uint32_t messages;
   int steps, most_steps;
   int preemptions_left, stale_left;

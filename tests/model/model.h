@@ -101,7 +101,8 @@ class Known {
   uint64_t history_ = 0;
 };
 
-// What comes from here on is another harness's: a bounded search takes only the first choice.
+// What comes from here on is another harness's: a bounded search takes only the first choice, most
+// random runs end here.
 void LeaveTheRest();
 
 // Which of the spawned threads runs, 1 .. 7; 0: the body itself.

@@ -17,12 +17,11 @@ namespace {
 constexpr uint64_t kBegins = 0xb19b00f3'9a1c2d47;
 constexpr uint64_t kGivesWay = 0x6fe5d1c4'0b83a72f;
 
-// PCT's choice: of those with the highest priority the first, which is `self` if it is one.
-Thread* Highest(Thread* self, uint32_t candidates) {
-  Thread* best = self;
+// PCT's choice: of those with the highest priority the first, which is `best` if it is one.
+int Highest(int best, uint32_t candidates) {
   for (; candidates != 0; candidates &= candidates - 1) {
-    Thread* t = &engine.thread[__builtin_ctz(candidates)];
-    if (t->priority > best->priority) best = t;
+    const int t = __builtin_ctz(candidates);
+    best = engine.priority[t] > engine.priority[best] ? t : best;
   }
   return best;
 }
@@ -43,7 +42,7 @@ Thread* ChooseThread(Kind kind, const Thread* first, uint32_t candidates) {
   int best = 0;
   if (engine.random) {
     for (int i = 1; i < n; i++) {
-      if (engine.thread[option[i]].priority > engine.thread[option[best]].priority) best = i;
+      if (engine.priority[option[i]] > engine.priority[option[best]]) best = i;
     }
   }
   return &engine.thread[option[Record(kind, n, best, option)]];
@@ -148,12 +147,12 @@ void Point() {
       engine.changes_left--;
       engine.next_change =
           engine.steps + 1 + static_cast<int>(Random() % static_cast<uint64_t>(engine.run_length));
-      self->priority = --engine.low_priority;
+      engine.priority[self->id] = --engine.low_priority;
     }
     // A timeout that passes early, now and then.
     const bool early = engine.timed != 0 && Random() % 16 == 0;
     const uint32_t candidates = engine.ready | (early ? engine.timed : 0);
-    if (Highest(self, candidates) == self) return;
+    if (Highest(self->id, candidates) == self->id) return;
     SwitchTo(ChooseThread(Kind::kThread, self, candidates));
     return;
   }
@@ -214,7 +213,7 @@ void GiveWay() {
   if (!InRun() || !engine.started) return;
   Thread& t = *engine.running;
   Mix(kGivesWay);
-  if (engine.random) t.priority = --engine.low_priority;
+  if (engine.random) engine.priority[t.id] = --engine.low_priority;
   const uint32_t others = engine.ready & ~(1u << t.id);
   if (others != 0) SwitchTo(ChooseThread(Kind::kGiveWay, nullptr, others));
 }
@@ -304,6 +303,7 @@ void ThreadMain() {
   self->body.call(self->body.closure);
   if (engine.trace) Trace("ends");
   self->state = State::kDone;
+  engine.done |= 1u << self->id;
   engine.ready &= ~(1u << self->id);
   Thread& body = engine.thread[0];
   JoinView(&body.now, self->now, engine.vectors);
@@ -322,7 +322,7 @@ void BeginThread(Thread& t, Thread& by) {
   by.now.Clock(by.id)++;
   by.hash = Mixed(by.hash, t.id);
   t.hash = Mixed(by.hash, kBegins);
-  t.priority = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
+  engine.priority[t.id] = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
   engine.ready |= 1u << t.id;
 }
 }  // namespace

@@ -117,8 +117,16 @@ int Record(Kind kind, int n, int otherwise, const uint8_t* means) {
   return c.pick;
 }
 
+// One in so many random runs goes on where the rest is left to others.
+constexpr uint64_t kRunsToTheEnd = 8;
+
 void LeaveTheRest() {
-  if (engine.random || engine.replays) return;
+  if (engine.replays) return;
+  if (engine.random) {
+    if (Random() % kRunsToTheEnd == 0) return;
+    engine.known = true;
+    LeaveRun();
+  }
   engine.rest = true;
   engine.preemptions_left = engine.stale_left = 0;
   LeaveIfKnown(Kind::kHarness);
@@ -161,7 +169,7 @@ void ResetRun(const Options& o) {
   ResetMemory();
   engine.running = &engine.thread[0];
   engine.ready = 1;
-  engine.spins = engine.timed = 0;
+  engine.spins = engine.timed = engine.done = 0;
   engine.steps = 0;
   const bool unlimited = o.random || o.replay != nullptr;
   engine.preemptions_left = unlimited ? 1 << 30 : o.preemptions;
@@ -176,7 +184,7 @@ void ResetRun(const Options& o) {
   NewThread("body");
   Thread& body = engine.thread[0];
   body.now.Clock(0) = 1;
-  body.priority = 0;
+  engine.priority[0] = 0;
   PrepareThread(&body, BodyMain);
 }
 
