@@ -23,6 +23,7 @@ namespace weft::runtime {
   E(kStop, "stop for the world")          \
   E(kStopWorld, "stop the world")         \
   E(kStartWorld, "start the world")       \
+  E(kForEachP, "for each P")              \
   E(kPreempt, "preempted at a poll")      \
   E(kNetpoll, "netpoll readied")          \
   E(kMove, "move ring to the shared set") \

@@ -109,6 +109,7 @@ G* FindRunnable(M* m, bool* inherits) {
       // Set under the lock, or seen at the next round.
       if (rt->stop_wanted.Load(os::kRelaxed<"find.stop.locked">) != 0) return nullptr;
       if (G* g = PopGlobalLocked(p, 0); g != nullptr) return g;
+      RunSafePointLocked(p);
       ReleaseP(m);
       PushIdlePLocked(p);
       PushIdleMLocked(m);

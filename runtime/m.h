@@ -14,7 +14,7 @@ namespace weft::runtime {
 struct P;
 
 // What is left to do for the goroutine that a switch left behind, once its context is saved.
-enum class AfterSwitch : uint8_t { kNothing, kPark, kYield, kGlobalYield, kExit };
+enum class AfterSwitch : uint8_t { kNothing, kPark, kYield, kGlobalYield, kStopped, kExit };
 
 // How an idle M sleeps; see wake.cc.
 enum MSleep : uint32_t { kAwake, kOnFutex, kOnRing, kOnShared, kNotified };

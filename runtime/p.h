@@ -34,15 +34,16 @@ inline constexpr int kDirectSwitches = 61;  // then one pass through the schedul
 
 // Rules of access: [m] the M that holds it   [a] atomic   [s] under sched.lock
 struct alignas(64) P {
-  int32_t id = 0;                       // constant
-  os::Atomic<uint32_t> state{Pgcstop};  // [a] see PState
-  os::Atomic<M*> m{nullptr};            // [m] writes: itself, while Prunning; a hint to others
-  P* link = nullptr;                    // [s] idle list
-  int32_t direct_budget = 0;            // [m] direct switches left; a pass sets it
-  uint32_t global_seen = 0;             // [m] schedtick when the global queue was last looked at
-  os::Atomic<uint32_t> schedtick{0};    // [m] writes: time slices begun; sysmon reads
-  os::Atomic<uint32_t> syscalltick{0};  // [m] writes: system calls begun; sysmon reads
-  os::Atomic<bool> preempt{false};      // [a] the running goroutine shall be stopped
+  int32_t id = 0;                          // constant
+  os::Atomic<uint32_t> state{Pgcstop};     // [a] see PState
+  os::Atomic<M*> m{nullptr};               // [m] writes: itself, while Prunning; a hint to others
+  P* link = nullptr;                       // [s] idle list
+  int32_t direct_budget = 0;               // [m] direct switches left; a pass sets it
+  uint32_t global_seen = 0;                // [m] schedtick when the global queue was last looked at
+  os::Atomic<uint32_t> schedtick{0};       // [m] writes: time slices begun; sysmon reads
+  os::Atomic<uint32_t> syscalltick{0};     // [m] writes: system calls begun; sysmon reads
+  os::Atomic<bool> preempt{false};         // [a] the running goroutine shall be stopped
+  os::Atomic<uint32_t> run_safe_point{0};  // [a] its owner is asked to; see safepoint.cc
   RunQueue<kRunQueueCapacity> runq;
   GQueue dead_gs;             // [m] for reuse
   StackCache stacks;          // [m]

@@ -33,6 +33,7 @@
 #include "runtime/os/clock.h"
 #include "runtime/sanitizer.h"
 #include "runtime/sched.h"
+#include "runtime/suspend.h"
 #include "runtime/threadg.h"
 #include "weft/go.h"
 
@@ -67,6 +68,9 @@ bool StackFromCache(P* p, const G* g, Stack* out) {
 // N's side of the switch: it is this M's running goroutine from here on. `fresh`: the stack that it
 // begins on, if it is new. It gets it when it is this M's: who holds the scan bit owns the stack.
 [[gnu::always_inline]] inline void RunNext(M* m, P* p, G* next, bool inherits, const Stack* fresh) {
+  // As in Execute.
+  next->stackguard0.Store(fresh != nullptr ? fresh->lo : next->stack.lo,
+                          os::kRelaxed<"park.guard">);
   CasGStatus<Grunnable, Grunning>(next);
   if (fresh != nullptr) [[unlikely]] {
     next->stack = *fresh;
@@ -78,8 +82,7 @@ bool StackFromCache(P* p, const G* g, Stack* out) {
   m->curg = next;
   // As in Execute.
   m->dump_curg.Store(next, os::kRelease<"park.dump.next">);
-  next->m.Store(m, os::kRelaxed<"park.m">);                             // for dumps
-  next->stackguard0.Store(next->stack.lo, os::kRelaxed<"park.guard">);  // a new slice
+  next->m.Store(m, os::kRelaxed<"park.m">);  // for dumps
   memcpy(m->eh_globals, next->eh_globals, sizeof(next->eh_globals));
 }
 
@@ -213,6 +216,9 @@ namespace {
       PushGlobal(prev);
       WakeForQueued(m);
       return;
+    case AfterSwitch::kStopped:
+      PreemptPark(prev);
+      return;
     case AfterSwitch::kExit:
       ReleaseExited(m, prev);
       return;
@@ -279,6 +285,7 @@ bool MayGoOn(M* m, P* p) {
          m->take_next == nullptr && p->runq.Size() == 0 &&
          rt->global_size.Load(os::kRelaxed<"slice.global">) == 0 &&
          rt->stop_wanted.Load(os::kRelaxed<"slice.stop">) == 0 &&
+         p->run_safe_point.Load(os::kRelaxed<"slice.safe_point">) == 0 &&
          rt->exiting.Load(os::kRelaxed<"slice.exiting">) == 0 &&
          p->timers.first_when.Load(os::kRelaxed<"slice.timers">) == 0 && !rt->debug.migrate;
 }
@@ -287,13 +294,15 @@ bool MayGoOn(M* m, P* p) {
 
 M* ServePreemption(M* m) {
   G* g = m->curg;
-  // Only the request is taken back; the next slice sets the guard anew.
-  g->stackguard0.Store(g->stack.lo, os::kRelaxed<"preempt.clear">);
   P* p = m->p;
-  // In Blocking, or in the runtime already, there is nothing to give up.
+  // In Blocking, or in the runtime already, there is nothing to give up: the next poll will.
   if (p == nullptr || m->locks != 1 || g->is_thread) return m;
+  // Only the request is taken back; the next slice sets the guard anew. Pairs with SuspendG's: its
+  // bit is seen below, or the guard asks again.
+  g->stackguard0.Exchange(g->stack.lo, os::kAcquire<"preempt.clear">);
+  const bool stop = (ReadGStatus(g) & kStopWanted) != 0;
   p->preempt.Store(false, os::kRelaxed<"preempt.served">);  // a hint, set again when needed
-  if (MayGoOn(m, p)) {
+  if (!stop && MayGoOn(m, p)) {
     Bump(p->schedtick);  // a new slice, for sysmon
     return m;
   }
@@ -301,7 +310,7 @@ M* ServePreemption(M* m) {
   m->events.Add(Event::kPreempt, g->goid);
   g->wait_reason = WaitReason::kPreempted;
   p->direct_budget = 0;
-  return SwitchAway(m, g, AfterSwitch::kGlobalYield);
+  return SwitchAway(m, g, stop ? AfterSwitch::kStopped : AfterSwitch::kGlobalYield);
 }
 
 }  // namespace weft::runtime

@@ -75,6 +75,16 @@ struct Runtime {
   WaitQueue world_queue;                // who waits for it
   os::Atomic<uint32_t> stopped{0};      // [a] the world stands
 
+  // Safe points; see safepoint.cc.
+  int32_t safe_point_wait = 0;  // [s] Ps that have not run the function yet
+  Note safe_point_note;
+  void (*safe_point_fn)(P* p, void* arg) = nullptr;  // by who owns the world, before it asks
+  void* safe_point_arg = nullptr;
+
+  // Suspending goroutines; see suspend.cc.
+  os::Atomic<uint32_t> suspend_told{0};     // [a] counts what suspenders wait for; a futex
+  os::Atomic<int32_t> suspend_sleepers{0};  // [a] who sleeps on it
+
   // sysmon; see sysmon.cc.
   Note sysmon_note;
   os::Atomic<uint32_t> sysmon_sleeps{0};  // [s] writes: it waits for sysmon_note
@@ -192,15 +202,21 @@ void StartPendingMs();          // by the thread in Main
 // syscall.cc
 bool RetakeFromSyscall(P* p);
 
-// world.cc
-void StopWorldLocked(M* m);  // the caller owns the world and holds a P
-void StartWorldLocked(M* m, int procs);
+// world.cc. By who owns the world and holds a P.
+enum class StopReason : uint8_t { kResize };
+void StopTheWorld(M* m, StopReason reason);
+void StartTheWorld(M* m, int procs);
 void StopForWorld(M* m);        // on g0: gives the P up, sleeps
 void ResizeProcs(M* m, int n);  // [w]
 void LockWorld();
 void UnlockWorld();
 void PreemptAll();
 void PreemptOne(P* p);
+
+// safepoint.cc
+void ForEachP(M* m, void (*fn)(P* p, void* arg), void* arg);  // by who owns the world
+void RunSafePoint(P* p);                                      // by who owns `p`: if it is asked to
+void RunSafePointLocked(P* p);                                // [s]
 
 // sysmon.cc
 void SysmonMain(void* m);

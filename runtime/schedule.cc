@@ -100,6 +100,7 @@ void Schedule(M* m) {
       continue;
     }
     P* p = m->p;
+    RunSafePoint(p);
     // Only the visit to the poller sets it anew: a goroutine that yields alone comes here each
     // time, by one switch.
     bool tick = p->direct_budget <= 0;
@@ -132,6 +133,8 @@ void Schedule(M* m) {
 
 void Execute(M* m, G* g, bool inherits_slice) {
   P* p = m->p;
+  // A new slice. Before the G runs: a suspender that sees it running asks by the guard.
+  g->stackguard0.Store(g->stack.lo, os::kRelaxed<"execute.guard">);
   // Before its stack is touched: who holds the scan bit owns that.
   CasGStatus<Grunnable, Grunning>(g);
   if (!g->started) {
@@ -141,6 +144,9 @@ void Execute(M* m, G* g, bool inherits_slice) {
     } else {
       g->stack = Rt()->stacks.Allocate(g->stack_class);
     }
+    // Not over a request that has come meanwhile.
+    uintptr_t none = 0;
+    g->stackguard0.CompareExchange(none, g->stack.lo, os::kRelaxed<"execute.guard.new">);
     g->sp = arch::MakeContext(g->stack.hi, arch::weft_gostart);
     g->started = true;
     g->sanitizer_fiber = NewFiber();
@@ -152,7 +158,6 @@ void Execute(M* m, G* g, bool inherits_slice) {
   m->dump_curg.Store(g, os::kRelease<"execute.dump">);
   g->m.Store(m, os::kRelaxed<"execute.m">);  // for dumps
   if (Rt()->debug.migrate) g->last_m = m;
-  g->stackguard0.Store(g->stack.lo, os::kRelaxed<"execute.guard">);  // a new slice
   m->events.Add(Event::kExecute, g->goid);
   memcpy(m->eh_globals, g->eh_globals, sizeof(g->eh_globals));
   BeforeSwitch(&m->g0_fake_stack, g->stack.lo, g->stack.hi, g->sanitizer_fiber);

@@ -3,6 +3,7 @@
 #include "runtime/fatal.h"
 #include "runtime/g.h"
 #include "runtime/os/clock.h"
+#include "runtime/suspend.h"
 
 namespace weft::runtime {
 
@@ -15,6 +16,8 @@ const char* GStateName(uint32_t status) {
     return #name "|Gscan";
     WEFT_G_STATES(WEFT_G_STATE_NAME)
 #undef WEFT_G_STATE_NAME
+    case Grunning | kStopWanted:
+      return "Grunning, asked to stop";
     default:
       return "not a status";
   }
@@ -36,13 +39,19 @@ bool IsTransient(uint32_t found, GState from) {
 }  // namespace
 
 void CasGStatusSlow(G* g, GState from, GState to) {
+  uint32_t expected = from;
   for (int round = 0;; round++) {
-    uint32_t found = from;
+    uint32_t found = expected;
     // As in CasGStatus.
-    if (g->status.word_.CompareExchange(found, to, os::kAcqRel<"status.cas.again">)) return;
+    if (g->status.word_.CompareExchange(found, to, os::kAcqRel<"status.cas.again">)) break;
+    if (found == from || (from == Grunning && found == (Grunning | kStopWanted))) {
+      expected = found;
+      continue;
+    }
     if (!IsTransient(found, from)) BadTransition(g, found, from, to);
     os::SpinWait(round);
   }
+  if (expected != from) TellSuspenders();
 }
 
 bool CasToGScanStatus(G* g, GState from) {
@@ -74,13 +83,18 @@ GState CasGCopyStack(G* g) {
 }
 
 void CasGToPreemptScan(G* g) {
+  uint32_t expected = Grunning | kStopWanted;
   for (int round = 0;; round++) {
-    uint32_t found = Grunning;
+    uint32_t found = expected;
     // Acquire: what a scanner did. The scan bit keeps suspenders away until its M has let go, and
     // says so with CasFromGScanStatus.
     if (g->status.word_.CompareExchange(found, Gpreempted | kScan,
                                         os::kAcquire<"status.preempt">)) {
       return;
+    }
+    if ((found & ~uint32_t{kStopWanted}) == Grunning) {
+      expected = found;
+      continue;
     }
     if (!IsTransient(found, Grunning)) BadTransition(g, found, Grunning, Gpreempted);
     os::SpinWait(round);
@@ -91,6 +105,13 @@ bool CasGFromPreempted(G* g) {
   uint32_t found = Gpreempted;
   // Acquire: as its M left it. The claimer hands it on when it readies it.
   return g->status.word_.CompareExchange(found, Gwaiting, os::kAcquire<"status.unpreempt">);
+}
+
+bool CasGWantStop(G* g) {
+  uint32_t found = Grunning;
+  // Release: the suspender's look at suspend_told comes before the G's leaving, which tells.
+  return g->status.word_.CompareExchange(found, Grunning | kStopWanted,
+                                         os::kRelease<"status.want_stop">);
 }
 
 }  // namespace weft::runtime

@@ -16,6 +16,9 @@
 //      fatal: above all Grunnable where Gwaiting was expected, which lasts (2b62e1ea: a shrinker
 //      that had read Gwaiting waited for it for ever after the netpoller had readied the G).
 //   3. Who does not know which of Gwaiting and Grunnable it will find uses CasGCopyStack.
+//   4. kStopWanted stands on Grunning alone: a suspender waits until the G leaves that state
+//      (suspend.cc). Whoever makes it leave clears the bit by that and tells the suspenders. So who
+//      runs a goroutine pays nothing for it: its CAS fails, and the slow half looks.
 //
 // Orders. A transition is acq_rel: acquire, since the new owner reads what the former wrote (saved
 // registers, wait reason, the stack); release, since it hands on what it wrote. Who only takes (the
@@ -48,6 +51,7 @@ enum GState : uint32_t {
   WEFT_G_STATES(WEFT_G_STATE_ENUM)
 #undef WEFT_G_STATE_ENUM
       kScan = 0x1000,
+  kStopWanted = 0x2000,
 };
 
 //    from        to          who makes it               stack belongs to   queued
@@ -58,7 +62,7 @@ enum GState : uint32_t {
   T(Grunning, Grunnable)   /* yield, preemption       the G              yes */ \
   T(Grunning, Gwaiting)    /* park                    the G              no  */ \
   T(Gwaiting, Grunnable)   /* readier                 the G              yes */ \
-  T(Gwaiting, Grunning)    /* plain thread, its own   the thread         no  */ \
+  T(Gwaiting, Grunning)    /* who waits on its thread that thread        no  */ \
   T(Grunning, Gsyscall)    /* entersyscall            its M              no  */ \
   T(Gsyscall, Grunning)    /* exitsyscall with a P    the running M      no  */ \
   T(Gsyscall, Grunnable)   /* exitsyscall without     the G              yes */ \
@@ -99,6 +103,7 @@ class GStatusWord {
   friend GState CasGCopyStack(G* g);
   friend void CasGToPreemptScan(G* g);
   friend bool CasGFromPreempted(G* g);
+  friend bool CasGWantStop(G* g);
   friend void CasGStatusSlow(G* g, GState from, GState to);
 
   os::Atomic<uint32_t> word_{Gidle};
@@ -118,6 +123,8 @@ void CasFromGScanStatus(G* g, GState to);
 // Takes Gwaiting or Grunnable, whichever it is when it succeeds, to Gcopystack, and says which.
 [[nodiscard]] GState CasGCopyStack(G* g);
 
+// Sets kStopWanted on Grunning. False: the G is not plainly Grunning now.
+[[nodiscard]] bool CasGWantStop(G* g);
 // Grunning -> Gscan|Gpreempted: locked until the M has let go of the G (3f834114).
 void CasGToPreemptScan(G* g);
 // Gpreempted -> Gwaiting: the caller becomes responsible for readying it. False: somebody else

@@ -242,12 +242,13 @@ void HandOffP(M* m, P* p) {
   {
     LockGuard guard(rt->sched_lock);
     if (rt->stop_wanted.Load(os::kRelaxed<"handoff.stop">) != 0) {  // set under the lock
-      // Pairs with AcquireP and StartWorldLocked.
+      // Pairs with AcquireP and StartTheWorld.
       p->state.Store(Pgcstop, os::kRelease<"handoff.gcstop">);
       if (--rt->stopwait == 0) rt->stopnote.Wakeup();
       return;
     }
     if (rt->global_queue.empty() && !IsNeglectedLocked()) {
+      RunSafePointLocked(p);
       PushIdlePLocked(p);
       p = nullptr;
     }

@@ -14,16 +14,17 @@
 //      sched_lock gives its P up as Pgcstop; the last one wakes stopnote. An M that enters Blocking
 //      does the same for its P (syscall.cc). HandOffP does it for a P that it was to give away.
 //   4. The stopper sleeps on stopnote until stopwait is 0, asking again every 100 us: a request can
-//      meet a goroutine that was just being switched in.
-//   5. StartWorld puts every P back: those with goroutines get an M, the others are idle.
+//      meet a goroutine that was just being switched in. It does so on its system stack, in
+//      Gwaiting (AsWaiting): a suspender of it holds a P that it waits for.
+//   5. StartTheWorld puts every P back: those with goroutines get an M, the others are idle.
 // stopwait is counted down only under sched_lock and only by who moved a P's state to Pgcstop, so
 // each P is counted once. An M that read stop_wanted early and takes the lock late checks stopwait
 // and the state again under it. What goes on while the world stands: Ms without a P. The netpoller
 // readies goroutines (Gwaiting -> Grunnable, to the global queue); nobody runs them.
 #include "runtime/fatal.h"
 #include "runtime/os/clock.h"
-#include "runtime/sanitizer.h"
 #include "runtime/sched.h"
+#include "runtime/suspend.h"
 #include "weft/runtime.h"
 
 namespace weft::runtime {
@@ -91,7 +92,7 @@ void TakeStillPsLocked(M* m) {
     }
   }
   while (P* p = PopIdlePLocked()) {
-    // Pairs with StartWorldLocked.
+    // Pairs with StartTheWorld.
     p->state.Store(Pgcstop, os::kRelease<"stop.idle">);
     rt->stopwait--;
   }
@@ -101,24 +102,9 @@ void TakeStillPsLocked(M* m) {
 
 namespace {
 
-// The runtime ends while its world was to be stopped: the stopper ends with it.
-[[noreturn]] void LeaveStopping(M* m) {
-  Mcall(m, m->curg, [](void* arg) {
-    M* leaver = static_cast<M*>(arg);
-    AfterSwitchTo(leaver->g0_fake_stack);
-    leaver->curg = &leaver->g0;
-    leaver->dump_curg.Store(nullptr, os::kRelaxed<"stop.leave">);  // for dumps
-    ExitM(leaver);
-  });
-  Fatal("a goroutine that stopped the world at the end was resumed");
-}
-
-}  // namespace
-
-void StopWorldLocked(M* m) {
+void StopOnG0(M* m, void* /*arg*/) {
   Runtime* rt = Rt();
   bool wait = false;
-  m->events.Add(Event::kStopWorld, 0);
   {
     LockGuard guard(rt->sched_lock);
     rt->stopnote.Clear();
@@ -131,8 +117,8 @@ void StopWorldLocked(M* m) {
   }
   while (wait && !rt->stopnote.Sleep(kAskAgain_ns)) {
     // Ms that end do not count their Ps. Only the flag is read by it (exit.begin); the explorer
-    // does not end a runtime here.
-    if (rt->exiting.Load(os::kAcquire<"stop.exiting">) != 0) LeaveStopping(m);
+    // does not end a runtime here. The stopper ends with it.
+    if (rt->exiting.Load(os::kAcquire<"stop.exiting">) != 0) ExitM(m);
     PreemptAll();
   }
   LockGuard guard(rt->sched_lock);
@@ -141,6 +127,13 @@ void StopWorldLocked(M* m) {
   }
   // For counters, which read it relaxed: the release has no partner.
   rt->stopped.Store(1, os::kRelease<"world.stopped">);
+}
+
+}  // namespace
+
+void StopTheWorld(M* m, StopReason reason) {
+  m->events.Add(Event::kStopWorld, static_cast<uint64_t>(reason));
+  AsWaiting(m, WaitReason::kStopTheWorld, StopOnG0, nullptr);
 }
 
 // Step 3.
@@ -155,7 +148,7 @@ void StopForWorld(M* m) {
   {
     LockGuard guard(rt->sched_lock);
     if (rt->stop_wanted.Load(os::kRelaxed<"stop.check">) != 0) {  // set under the lock
-      // Pairs with StartWorldLocked.
+      // Pairs with StartTheWorld.
       p->state.Store(Pgcstop, os::kRelease<"stop.running">);
       if (--rt->stopwait == 0) rt->stopnote.Wakeup();
       p = nullptr;
@@ -217,7 +210,7 @@ void ResizeProcs(M* m, int n) {
   m->p->state.Store(Prunning, os::kRelease<"resize.own">);  // the world stands
 }
 
-void StartWorldLocked(M* m, int procs) {
+void StartTheWorld(M* m, int procs) {
   Runtime* rt = Rt();
   P* runnable = nullptr;
   m->events.Add(Event::kStartWorld, static_cast<uint64_t>(procs));
@@ -316,8 +309,8 @@ int MaxProcs(int n) {
     runtime::M* m = entry.m();
     before = rt->procs.Load(os::kRelaxed<"maxprocs.locked">);  // the world is owned
     if (n != before) {
-      runtime::StopWorldLocked(m);
-      runtime::StartWorldLocked(m, n);
+      runtime::StopTheWorld(m, runtime::StopReason::kResize);
+      runtime::StartTheWorld(m, n);
     }
   }
   runtime::UnlockWorld();

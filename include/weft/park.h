@@ -43,6 +43,8 @@ using Goroutine = runtime::G;
   R(kIoLock, "IO lock")                  \
   R(kFile, "file IO")                    \
   R(kStopTheWorld, "stopping the world") \
+  R(kForEachP, "for each P")             \
+  R(kSuspend, "suspending a goroutine")  \
   R(kPreempted, "preempted")
 
 enum class WaitReason : uint8_t {

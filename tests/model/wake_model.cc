@@ -178,7 +178,7 @@ MODEL(world_stop_against_call) {
   BareRuntime bare(2);
   Spawn("stopper", [] {
     M* m = BeM(0, 0);
-    runtime::StopWorldLocked(m);
+    runtime::StopTheWorld(m, runtime::StopReason::kResize);
     Check(Rt()->all_ps[1]->state.Load(os::kRelaxed<"test.state">) == runtime::Pgcstop, "it stands");
   });
   Spawn("caller", [] {

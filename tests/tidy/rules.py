@@ -16,7 +16,7 @@ LAYERS = [
     ("net", ["netpoll", "runtime", "arch"]),
     ("sync", ["netpoll", "runtime", "arch"]),
     ("examples", []),
-    ("stress", []),
+    ("stress", ["runtime"]),
 ]
 FOLDERS = ("arch", "runtime", "netpoll", "net", "sync", "sim", "tests", "stress", "bench")
 PUBLIC_ABSL = ("absl/time/", "absl/status/", "absl/functional/any_invocable.h")
