@@ -18,7 +18,7 @@ namespace {
 
 // Goroutines outside of the scheduler's sight that will come back by themselves.
 bool IsAway(const G* g) {
-  uint32_t state = ReadGStatus(g) & ~uint32_t{kScan};
+  uint32_t state = StateOf(ReadGStatus(g));
   if (state == Gsyscall || state == Grunning || state == Grunnable) return true;
   if (state != Gwaiting) return false;
   WaitReason why = g->wait_reason;

@@ -62,14 +62,15 @@ bool PrintStill(Printer* out, G* g, GState state) {
 void PrintOne(Printer* out, G* g) {
   constexpr int kTries = 1000;  // it moves between states: then it is printed as running
   for (int i = 0; i < kTries; i++) {
-    uint32_t state = ReadGStatus(g) & ~uint32_t{kScan};
+    uint32_t state = StateOf(ReadGStatus(g));
     if (state == Gidle || state == Gdead) return;
     if (state == Gwaiting && PrintStill(out, g, Gwaiting)) return;
     if (state == Grunnable && PrintStill(out, g, Grunnable)) return;
+    if (state == Gpreempted && PrintStill(out, g, Gpreempted)) return;
     if (state == Grunning || state == Gsyscall) break;
   }
   M* m = GetM();
-  uint32_t state = ReadGStatus(g) & ~uint32_t{kScan};
+  uint32_t state = StateOf(ReadGStatus(g));
   PrintHead(out, g, state);
   if (m != nullptr && m->curg == g) PrintOwnTrace(out, nullptr);
   PrintCreator(out, g);

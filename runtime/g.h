@@ -73,6 +73,7 @@ template <GState from, GState to>
   if (!g->status.word_.CompareExchange(found, to, os::kAcqRel<"status.cas">)) [[unlikely]] {
     CasGStatusSlow(g, from, to);
   }
+  if constexpr (from == Gcopystack) TellSuspenders();
 }
 
 // A singly linked queue of goroutines, by schedlink. Not shared.

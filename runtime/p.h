@@ -13,9 +13,9 @@ namespace weft::runtime {
 // Who owns a P in each state:
 //   Pidle     the idle list ([s]), or who took it from there
 //   Prunning  its M; only that M leaves the state (to Pidle, Psyscall, Pgcstop)
-//   Psyscall  nobody: its last M may take it back by CAS, sysmon and StopTheWorld take it away
-//             by CAS. The state may have come from another M meanwhile (ABA); that is harmless
-//             since a successful CAS owns the P whoever left it.
+//   Psyscall  nobody: its last M may take it back by CAS; sysmon, StopTheWorld and ForEachP take
+//             it away by CAS. The state may have come from another M meanwhile (ABA); that is
+//             harmless since a successful CAS owns the P whoever left it.
 //   Pgcstop   who stopped the world
 //   Pdead     nobody; beyond MaxProcs
 enum PState : uint32_t { Pidle, Prunning, Psyscall, Pgcstop, Pdead };

@@ -13,8 +13,9 @@
 //   2. It runs the function for its own P.
 //   3. It takes Ps in Psyscall away (CAS -> Pidle: they are its own then), runs the function for
 //      them and hands them off.
-//   4. A P's owner who comes to Schedule, or is about to put the P into the idle list, looks at
-//      run_safe_point, and runs the function.
+//   4. A P's owner who comes to Schedule or into its possession (AcquireP), or is about to put the
+//   P
+//      into the idle list, looks at run_safe_point, and runs the function.
 //   5. The caller sleeps on safe_point_note until safe_point_wait is 0, and does 3, and asks, again
 //      every 100 us: a P may come into Psyscall, or a goroutine onto a P, just after the look.
 // Who runs the function has taken run_safe_point from 1 to 0 by an exchange: once for each P. Only
@@ -45,7 +46,8 @@ bool TakeAndRun(P* p) {
   if (p->run_safe_point.Load(os::kRelaxed<"safe_point.peek">) == 0) return false;
   // Acquire: the function; pairs with the caller's release.
   if (p->run_safe_point.Exchange(0, os::kAcquire<"safe_point.take">) == 0) return false;
-  Rt()->safe_point_fn(p, Rt()->safe_point_arg);
+  void (*fn)(P * p, void* arg) = Rt()->safe_point_fn;
+  fn(p, Rt()->safe_point_arg);
   return true;
 }
 
@@ -102,8 +104,9 @@ void AskAgain(M* m) {
     // A hint: who has run it is not asked again.
     if (p == m->p || p->run_safe_point.Load(os::kRelaxed<"safe_point.left">) == 0) continue;
     uint32_t in_syscall = Psyscall;
-    // Acquire: the P as its M left it; as in RetakeFromSyscall.
-    if (p->state.CompareExchange(in_syscall, Pidle, os::kAcqRel<"safe_point.syscall">)) {
+    // As in RetakeFromSyscall. Acquire: the P as its M left it, for the function; the explorer's
+    // touches nothing of it.
+    if (p->state.CompareExchange(in_syscall, Pidle, os::kAcquire<"safe_point.syscall">)) {
       RunSafePoint(p);
       HandOffP(m, p);
     } else if (in_syscall == Prunning) {
@@ -123,7 +126,7 @@ void ForEachPOnG0(M* m, void* arg) {
   call.fn(m->p, call.arg);
   if (!wait) return;
   do {
-    // As in StopOnG0.
+    // As in StopOnG0: only the flag is read by it.
     if (rt->exiting.Load(os::kAcquire<"safe_point.exiting">) != 0) ExitM(m);
     AskAgain(m);
   } while (!rt->safe_point_note.Sleep(kAskAgain_ns));

@@ -78,8 +78,8 @@ struct Runtime {
   // Safe points; see safepoint.cc.
   int32_t safe_point_wait = 0;  // [s] Ps that have not run the function yet
   Note safe_point_note;
-  void (*safe_point_fn)(P* p, void* arg) = nullptr;  // by who owns the world, before it asks
-  void* safe_point_arg = nullptr;
+  os::Plain<void (*)(P* p, void* arg)> safe_point_fn{nullptr};  // [s] writes, before Ps are asked
+  os::Plain<void*> safe_point_arg{nullptr};                     // as safe_point_fn
 
   // Suspending goroutines; see suspend.cc.
   os::Atomic<uint32_t> suspend_told{0};     // [a] counts what suspenders wait for; a futex
@@ -214,9 +214,11 @@ void PreemptAll();
 void PreemptOne(P* p);
 
 // safepoint.cc
-void ForEachP(M* m, void (*fn)(P* p, void* arg), void* arg);  // by who owns the world
-void RunSafePoint(P* p);                                      // by who owns `p`: if it is asked to
-void RunSafePointLocked(P* p);                                // [s]
+// By who owns the world: `fn` once for every P, by whoever has it then, or for it. Under sched_lock
+// for some of them: it takes no lock of that rank or before, and readies nobody.
+void ForEachP(M* m, void (*fn)(P* p, void* arg), void* arg);
+void RunSafePoint(P* p);        // by who owns `p`: if it is asked to
+void RunSafePointLocked(P* p);  // [s]
 
 // sysmon.cc
 void SysmonMain(void* m);

@@ -99,7 +99,7 @@ void RunFirst(void* p) {
 bool AnyGoroutineRuns(Runtime* rt) {
   LockGuard guard(rt->gs_lock);
   return AnyG(rt, [](const G* g) {
-    uint32_t state = ReadGStatus(g) & ~uint32_t{kScan};
+    uint32_t state = StateOf(ReadGStatus(g));
     return state == Grunning || state == Gsyscall;
   });
 }
@@ -159,7 +159,7 @@ Runtime* Build(const RuntimeOptions& options) {
 bool Abandon(Runtime* rt) {
   bool any = false;
   AnyG(rt, [&any](G* g) {
-    uint32_t state = ReadGStatus(g);
+    uint32_t state = StateOf(ReadGStatus(g));
     if (state == Gidle || state == Gdead) return false;
     g->abandoned.Store(true, os::kRelaxed<"exit.abandon">);  // before the gate opens again
     any = true;

@@ -3,7 +3,6 @@
 #include "runtime/fatal.h"
 #include "runtime/g.h"
 #include "runtime/os/clock.h"
-#include "runtime/suspend.h"
 
 namespace weft::runtime {
 
@@ -44,7 +43,7 @@ void CasGStatusSlow(G* g, GState from, GState to) {
     uint32_t found = expected;
     // As in CasGStatus.
     if (g->status.word_.CompareExchange(found, to, os::kAcqRel<"status.cas.again">)) break;
-    if (found == from || (from == Grunning && found == (Grunning | kStopWanted))) {
+    if (StateOf(found) == from && (found & kScan) == 0) {
       expected = found;
       continue;
     }
@@ -67,6 +66,7 @@ void CasFromGScanStatus(G* g, GState to) {
   if (!g->status.word_.CompareExchange(found, to, os::kRelease<"status.unscan">)) {
     BadTransition(g, found, to, to);
   }
+  TellSuspenders();
 }
 
 GState CasGCopyStack(G* g) {
@@ -92,7 +92,7 @@ void CasGToPreemptScan(G* g) {
                                         os::kAcquire<"status.preempt">)) {
       return;
     }
-    if ((found & ~uint32_t{kStopWanted}) == Grunning) {
+    if (StateOf(found) == Grunning && (found & kScan) == 0) {
       expected = found;
       continue;
     }
@@ -109,9 +109,12 @@ bool CasGFromPreempted(G* g) {
 
 bool CasGWantStop(G* g) {
   uint32_t found = Grunning;
-  // Release: the suspender's look at suspend_told comes before the G's leaving, which tells.
+  // Release: the suspender's look at suspend_told comes before the G's leaving, which tells. (To
+  // the explorer it does in any case: a load of what is written later is what it leaves out.)
+  // Acquire: the guard as it was reset before the G became Grunning, if it has done so again since
+  // the look (the explorer's suspender asks twice before it sleeps).
   return g->status.word_.CompareExchange(found, Grunning | kStopWanted,
-                                         os::kRelease<"status.want_stop">);
+                                         os::kAcqRel<"status.want_stop">);
 }
 
 }  // namespace weft::runtime

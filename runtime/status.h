@@ -17,8 +17,10 @@
 //      that had read Gwaiting waited for it for ever after the netpoller had readied the G).
 //   3. Who does not know which of Gwaiting and Grunnable it will find uses CasGCopyStack.
 //   4. kStopWanted stands on Grunning alone: a suspender waits until the G leaves that state
-//      (suspend.cc). Whoever makes it leave clears the bit by that and tells the suspenders. So who
-//      runs a goroutine pays nothing for it: its CAS fails, and the slow half looks.
+//      (suspend.cc). Whoever makes it leave clears the bit by that. So who runs a goroutine pays
+//      nothing for it: its CAS fails, and the slow half looks.
+//   5. Whoever ends what suspenders wait for tells them: kStopWanted cleared, a scan bit given
+//      back, Gcopystack left.
 //
 // Orders. A transition is acq_rel: acquire, since the new owner reads what the former wrote (saved
 // registers, wait reason, the stack); release, since it hands on what it wrote. Who only takes (the
@@ -74,6 +76,11 @@ enum GState : uint32_t {
   T(Grunning, Gpreempted)  /* preempted M           the G              no  */   \
   T(Gpreempted, Gwaiting)  /* a suspender, claiming the suspender      no  */
 
+// The state alone.
+constexpr uint32_t StateOf(uint32_t status) {
+  return status & ~uint32_t{kScan | kStopWanted};
+}
+
 constexpr bool IsTransition(uint32_t from, uint32_t to) {
 #define WEFT_G_TRANSITION_CHECK(f, t) \
   if (from == f && to == t) return true;
@@ -83,6 +90,9 @@ constexpr bool IsTransition(uint32_t from, uint32_t to) {
 }
 
 const char* GStateName(uint32_t status);
+
+// suspend.cc. Rule 5.
+void TellSuspenders();
 
 // The waiting half of CasGStatus.
 void CasGStatusSlow(G* g, GState from, GState to);

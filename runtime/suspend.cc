@@ -21,16 +21,18 @@
 // looks for the bit.
 //
 // Waiting. A suspender spins briefly, then sleeps on suspend_told, which counts what suspenders
-// may wait for: a G with the bit left Grunning, a scan bit was given back. It reads the count
-// before the status word. So either it sees the new state, or the count differs from what it read
-// and the kernel does not let it sleep. Who tells counts after its change (release; pairs with the
-// acquire of the look), then looks for sleepers; they count themselves before they sleep (seq_cst
-// on both sides: one sees the other).
+// may wait for (status.h, rule 5). It reads the count before the status word. So either it sees the
+// new state, or the count differs from what it read and the kernel does not let it sleep. Who tells
+// counts after its change (release; pairs with the acquire of the look), then looks for sleepers;
+// they count themselves before they sleep (seq_cst on both sides: one sees the other).
 //
 // Two that suspend each other. Each waits on its M's system stack with its own goroutine in
 // Gwaiting: 1 holds for both, none waits for the other. When its suspending is over, it goes on
 // only when nobody holds its scan bit (AsWaiting). Who stops the world waits in the same way, or a
 // suspender of it, which holds a P, and the stopper would wait for each other.
+//
+// A suspender keeps its P while it sleeps: what T waits for outside of the scheduler may be held by
+// a goroutine that only this P would run.
 //
 // Budget: SuspendG and ResumeG of a parked goroutine 3 atomic read-modify-writes, the scan bit on
 // and off and the count; 100 ns (bench/micro, "suspend").
@@ -47,8 +49,10 @@ namespace weft::runtime {
 
 void TellSuspenders() {
   Runtime* rt = Rt();
+  if (rt == nullptr) return;
+  // The essay, Waiting. seq_cst as the look that follows, which would do: x86 and arm64 make the
+  // same code of acq_rel.
   rt->suspend_told.FetchAdd(1, os::kSeqCst<"suspend.tell">);
-  // The essay, Waiting.
   if (rt->suspend_sleepers.Load(os::kSeqCst<"suspend.sleepers">) != 0) {
     os::FutexWake(rt->suspend_told, INT32_MAX);
   }
@@ -83,7 +87,7 @@ bool AskToStop(G* g, uint32_t seen) {
 }  // namespace
 
 Suspended SuspendG(M* m, G* g) {
-  WEFT_CHECK(m->curg == &m->g0);
+  WEFT_CHECK(m->curg == &m->g0 && !g->is_thread);
   bool stopped = false;
   for (int round = 0;;) {
     // Before the status; pairs with TellSuspenders.
@@ -115,15 +119,13 @@ Suspended SuspendG(M* m, G* g) {
 void ResumeG(M* m, const Suspended& suspended) {
   if (suspended.dead) return;
   G* g = suspended.g;
-  CasFromGScanStatus(g, static_cast<GState>(ReadGStatus(g) & ~uint32_t{kScan}));
-  TellSuspenders();
+  CasFromGScanStatus(g, static_cast<GState>(StateOf(ReadGStatus(g))));
   if (suspended.stopped) ReadyG(m, g);
 }
 
 void PreemptPark(G* g) {
   CasGToPreemptScan(g);
   CasFromGScanStatus(g, Gpreempted);
-  TellSuspenders();
 }
 
 namespace {
@@ -143,10 +145,13 @@ void CallWaiting(void* arg) {
   CasGStatus<Grunning, Gwaiting>(g);
   call->fn(m, call->arg);
   // Waits for who suspended it meanwhile.
-  g->stackguard0.Store(g->stack.lo, os::kRelaxed<"waiting.guard">);  // as in Execute
   CasGStatus<Gwaiting, Grunning>(g);
   m->curg = g;
-  // As in Execute.
+  // Who asked meanwhile found no goroutine to ask, only the P.
+  if (m->p->preempt.Load(os::kRelaxed<"waiting.preempt">)) {
+    g->stackguard0.Store(kStackPreempt, os::kRelaxed<"waiting.guard">);
+  }
+  // As in Execute: the explorer's were all made before.
   m->dump_curg.Store(g, os::kRelease<"waiting.dump.back">);
   memcpy(m->eh_globals, g->eh_globals, sizeof(g->eh_globals));
   BeforeSwitch(&m->g0_fake_stack, g->stack.lo, g->stack.hi, g->sanitizer_fiber);
@@ -162,6 +167,7 @@ void AsWaiting(M* m, WaitReason reason, void (*fn)(M* m, void* arg), void* arg) 
     fn(m, arg);
     return;
   }
+  if (m->p == nullptr) Fatal("a goroutine is to stop others inside weft::Blocking");
   WaitingCall call{fn, arg};
   g->wait_reason = reason;
   m->park_arg = &call;

@@ -13,25 +13,26 @@ struct Suspended {
   bool stopped;  // it was running: ResumeG readies it
 };
 
-// Waits until `g` stands. On the system stack, with the M's own goroutine in Gwaiting or without
-// one (AsWaiting): two that suspend each other would wait for ever otherwise. Each must be resumed
-// before the M goes on to anything that waits for others.
+// Waits until `g`, a goroutine, stands. On the system stack, with the M's own goroutine in Gwaiting
+// or without one (AsWaiting): two that suspend each other would wait for ever otherwise. Each must
+// be resumed before the M goes on to anything that waits for others.
+// In Gsyscall (weft::Blocking) it computes on, and where its stack ends is not known: its status is
+// held, its stack must not be touched.
 [[nodiscard]] Suspended SuspendG(M* m, G* g);
 void ResumeG(M* m, const Suspended& suspended);
 
 // Runs fn(m, arg) on the system stack while the calling goroutine is Gwaiting for `reason`: it may
 // be suspended meanwhile, and goes on only when it is resumed. `fn` returns with the P that it came
-// with. On the system stack already: just calls it. m->locks is 1.
+// with. What `arg` points to may lie on the goroutine's stack, which `fn` then uses: a suspender
+// may read it, nobody may move it. On the system stack already: just calls fn. m->locks is 1.
 void AsWaiting(M* m, WaitReason reason, void (*fn)(M* m, void* arg), void* arg);
 
 // Suspends `g`, calls look(g, arg) on the system stack, and resumes it. False: it was dead, nothing
-// was called. Otherwise as AsWaiting.
+// was called. `look` must not wait for anything: what it waits for may be held by `g`. Otherwise as
+// AsWaiting.
 bool LookAt(M* m, G* g, void (*look)(G* g, void* arg), void* arg);
 
 // The running goroutine has been switched away from because a suspender asked.
 void PreemptPark(G* g);
-
-// A goroutine has come out of a state that suspenders wait for the end of.
-void TellSuspenders();
 
 }  // namespace weft::runtime

@@ -7,7 +7,8 @@
 //   1. Enter: the M lets go of its P but leaves it in Psyscall, remembered in m->syscall_p; the G
 //      becomes Gsyscall first.
 //   2. sysmon, when the P stays in Psyscall for a tick and could be used, takes it: CAS Psyscall
-//      -> Pidle, and hands it to another M. StopTheWorld: CAS Psyscall -> Pgcstop.
+//      -> Pidle, and hands it to another M; ForEachP the same. StopTheWorld: CAS Psyscall ->
+//      Pgcstop.
 //   3. Exit: the M takes the same P back: CAS Psyscall -> Prunning. Whoever's CAS succeeds owns
 //      the P; one of 2 and 3 does.
 //   4. The P is gone: any idle P will do. None: the G is queued globally and the M goes to sleep.

@@ -121,6 +121,7 @@ void AcquireP(M* m, P* p) {
   m->p = p;
   m->has_p.Store(true, os::kRelaxed<"p.acquire.hint">);  // for sysmon
   m->events.Add(Event::kAcquireP, static_cast<uint64_t>(p->id));
+  RunSafePoint(p);
 }
 
 P* ReleaseP(M* m) {

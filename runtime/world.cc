@@ -55,13 +55,14 @@ void UnlockWorld() {
 }
 
 void PreemptOne(P* p) {
-  // Hints, served at the next poll or switch; a stale M or G is asked in vain, and again later.
+  // Hints, served at the next poll or switch; a stale M or G is asked in vain, and again later. The
+  // guard by an exchange: what a suspender released by the same word goes on (suspend.guard).
   // Acquire: each as it was made (p.acquire.m, execute.dump); the explorer's were made before.
   p->preempt.Store(true, os::kRelaxed<"preempt.p">);
   M* m = p->m.Load(os::kAcquire<"preempt.m">);
   if (m == nullptr) return;
   G* g = m->dump_curg.Load(os::kAcquire<"preempt.g">);
-  if (g != nullptr) g->stackguard0.Store(kStackPreempt, os::kRelaxed<"preempt.guard">);
+  if (g != nullptr) g->stackguard0.Exchange(kStackPreempt, os::kRelaxed<"preempt.guard">);
 }
 
 void PreemptAll() {

@@ -1,9 +1,12 @@
-// Suspenders against goroutines that compute, park, block, begin and end; against each other, and
-// against changes of the number of Ps.
+// Suspenders against goroutines that compute, park, block, begin and end; against each other,
+// dumps, and changes of the number of Ps.
 //
 // What must hold: what is suspended does not go on until it is resumed, nobody is resumed twice or
 // forgotten (every goroutine ends), and no two wait for each other.
 #include "runtime/suspend.h"
+
+#include <fcntl.h>
+#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -112,6 +115,7 @@ void OneRound(Harness& harness) {
       Suspender(round, i, random);
     });
   }
+  const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
   // Some end, and their Gs are used again.
   Random random = harness.NewRandom();
   for (int i = 0; i < 20; i++) {
@@ -119,7 +123,9 @@ void OneRound(Harness& harness) {
     child.Go([] { weft::Yield(); });
     child.Wait();
     if (random.OneIn(4)) weft::MaxProcs(static_cast<int>(1 + random.Below(8)));
+    if (random.OneIn(8)) weft::DumpGoroutines(null);
   }
+  close(null);
   suspenders.Wait();
   round.done.store(true, std::memory_order_relaxed);
   workers.Wait();

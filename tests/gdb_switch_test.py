@@ -37,7 +37,9 @@ def outside_of_emulator(program, emulator):
         return SKIPPED
     with tempfile.TemporaryDirectory() as folder:
         socket = os.path.join(folder, "gdb")
-        with subprocess.Popen(emulator + ["-g", socket, program] + PROGRAM_ARGS,
+        # The emulator of one program has no io_uring, whatever the machine's tests insist on.
+        environment = {k: v for k, v in os.environ.items() if k != "WEFT_NETPOLL"}
+        with subprocess.Popen(emulator + ["-g", socket, program] + PROGRAM_ARGS, env=environment,
                               stdout=subprocess.DEVNULL) as emulated:
             try:
                 return walk(["timeout", "100", gdb, "-nx", "-batch", "-ex", f"file {program}",

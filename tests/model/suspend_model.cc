@@ -125,6 +125,32 @@ MODEL(suspend_runs_again) {
   Check(t.looks == 1, "looked at");
 }
 
+// Somebody else holds the scan bit, as a dump does: the suspender is told when it is given back.
+MODEL(suspend_against_scan) {
+  Target t;
+  Spawn("suspender", [&t] { Check(!Look(t, 0).stopped, "it did not run"); });
+  Spawn("scanner", [&t] {
+    while (!runtime::CasToGScanStatus(t.g, Grunnable)) SpinPause();
+    t.Touch();
+    runtime::CasFromGScanStatus(t.g, Grunnable);
+  });
+  Join();
+  Check(t.stack == 2, "both have looked");
+}
+
+// So does who gives stack pages back.
+MODEL(suspend_against_shrink) {
+  Target t;
+  Spawn("suspender", [&t] { Check(!Look(t, 0).stopped, "it did not run"); });
+  Spawn("shrinker", [&t] {
+    Check(runtime::CasGCopyStack(t.g) == Grunnable, "it is queued");
+    t.Touch();
+    CasGStatus<runtime::Gcopystack, Grunnable>(t.g);
+  });
+  Join();
+  Check(t.stack == 2, "both have looked");
+}
+
 MODEL(suspend_against_exit) {
   Target t;
   t.Run();
