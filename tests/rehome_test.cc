@@ -104,7 +104,7 @@ void PlayWithNew() {
 
 WEFT_TEST_POLLERS(Rehome, ConnectionsGoToTheRingWhereTheyAreRead) {
   if (!testing::UsesRings() || procs() == 1) return;
-  if (testing::IsEmulated() && procs() > 2) {
+  if (testing::IsEmulated()) {
     GTEST_SKIP() << "on two emulated CPUs a thief comes by chance";
   }
   const uint64_t before = Stats().netpoll_rehomed;
