@@ -3,7 +3,7 @@
 //   micro [--seconds S] [NAME...]   one sample of each row, or of those named
 //   micro --park N                  starts N goroutines that park
 //
-// One P. Each row does what bench/peers/gobench.go does under that name.
+// One P. Each row does what bench/peers/gobench.go does under that name; the last are weft's own.
 #include <unistd.h>
 
 #include <algorithm>
@@ -19,6 +19,8 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "paths.h"
+#include "runtime/sched.h"
+#include "runtime/suspend.h"
 #include "weft/chan.h"
 #include "weft/go.h"
 #include "weft/mutex.h"
@@ -93,6 +95,35 @@ void Sleep(int64_t n) {
   group.Wait();
 }
 
+// SuspendG and ResumeG of a goroutine that is parked.
+void Suspend(int64_t n) {
+  weft::Chan<bool> done;
+  weft::runtime::G* parked = nullptr;
+  weft::Go([&parked, done]() mutable {
+    parked = weft::runtime::GetM()->curg;
+    (void)done.Receive();
+  });
+  while (parked == nullptr) weft::Yield();
+  struct Call {
+    weft::runtime::G* g;
+    int64_t n;
+  } call{parked, n};
+  {
+    weft::runtime::Entry entry;
+    weft::runtime::AsWaiting(
+        entry.m(), weft::WaitReason::kSuspend,
+        [](weft::runtime::M* m, void* arg) {
+          const Call& c = *static_cast<Call*>(arg);
+          for (int64_t i = 0; i < c.n; i++) {
+            weft::runtime::ResumeG(m, weft::runtime::SuspendG(m, c.g));
+          }
+        },
+        &call);
+  }
+  done.Close();
+  weft::Yield();
+}
+
 struct Row {
   const char* name;
   void (*work)(int64_t n);
@@ -107,6 +138,7 @@ constexpr Row kRows[] = {
     {"mutex uncontended", Uncontended},
     {"mutex contended 8g", Contended},
     {"timer sleep 1us x1000g", Sleep},
+    {"suspend+resume parked", Suspend},
 };
 
 // Runs the row with a growing count until it takes `seconds`, as Go's testing package does.
