@@ -101,6 +101,7 @@ struct Runtime {
   bool deadlock_found = false;  // [s] by who reports it
 
   // Ending.
+  uint64_t ending_goid = 0;              // [c] once exiting is set: who has set it
   os::Atomic<uint32_t> exiting{0};       // [a] Ms shall end
   os::Atomic<uint32_t> live_threads{0};  // [a] threads that still use this object; a futex
   os::Atomic<uint32_t> main_calls{0};    // [a] a futex: calls to the thread in Main, kMainDone

@@ -33,7 +33,8 @@ namespace {
 
 // How long goroutines are waited for that run or block outside of the runtime: beyond it they
 // compute, and the program wants to end.
-constexpr int64_t kPatience_ns = 200'000'000;
+constexpr int kPatience = 200;
+constexpr int64_t kNap_ns = 1'000'000;
 
 struct MainCall {
   void (*fn)(void*);
@@ -62,6 +63,7 @@ void BeginExit() {
   Runtime* rt = Rt();
   M* m = GetM();
   m->locks++;
+  rt->ending_goid = m->curg->goid;
   // Step 1, before the sleepers are woken for it. seq_cst and its readers' acquires are the rule
   // rather than a need: nothing but the flag is read by it, sched_lock is passed before the wakes,
   // and Ms are told again until they have left (WaitForThreads).
@@ -100,20 +102,23 @@ bool AnyGoroutineRuns(Runtime* rt) {
   LockGuard guard(rt->gs_lock);
   return AnyG(rt, [](const G* g) {
     uint32_t state = StateOf(ReadGStatus(g));
-    return state == Grunning || state == Gsyscall;
+    if (state != Grunning && state != Gsyscall) return false;
+    return g->goid != Rt()->ending_goid;
   });
 }
 
-// Ms may go to sleep or start while the end begins: told again until they have left.
+// Ms may go to sleep or start while the end begins: told again until they have left. Patience is
+// counted in naps: while the whole process gets no CPU, it does not run out.
 bool WaitForThreads(Runtime* rt) {
-  int64_t until = os::Nanotime() + kPatience_ns;
+  int patience = kPatience;
   for (;;) {
     // Acquire: the last thread's work; pairs with LeaveRuntime.
     uint32_t live = rt->live_threads.Load(os::kAcquire<"exit.live">);
     if (live == 0) return true;
-    if (os::Nanotime() > until && AnyGoroutineRuns(rt)) return false;
+    if (patience == 0 && AnyGoroutineRuns(rt)) return false;
     StartPendingMs();
-    os::FutexWait(rt->live_threads, live, 1'000'000);
+    const os::FutexResult nap = os::FutexWait(rt->live_threads, live, kNap_ns);
+    if (nap == os::FutexResult::kTimedOut && patience > 0) patience--;
     PreemptAll();
     // Pairs with NewM.
     for (M* m = rt->all_ms.Load(os::kAcquire<"exit.again">); m != nullptr; m = m->all_next) {

@@ -1,12 +1,9 @@
-// Suspenders against goroutines that compute, park, block, begin and end; against each other,
-// dumps, and changes of the number of Ps.
+// Suspenders against goroutines that compute, park, block, begin and end; against each other, who
+// scans, and changes of the number of Ps.
 //
 // What must hold: what is suspended does not go on until it is resumed, nobody is resumed twice or
 // forgotten (every goroutine ends), and no two wait for each other.
 #include "runtime/suspend.h"
-
-#include <fcntl.h>
-#include <unistd.h>
 
 #include <array>
 #include <atomic>
@@ -96,6 +93,22 @@ void Suspender(Round& round, int self, Random random) {
   }
 }
 
+// As a dump does: holds the goroutine where it is, if it does not run.
+void ScanFor(Worker& worker) {
+  weft::runtime::G* g = worker.g.load(std::memory_order_acquire);
+  if (g == nullptr) return;
+  const weft::runtime::Entry entry;
+  const uint32_t state = weft::runtime::ReadGStatus(g);
+  if (state != weft::runtime::Gwaiting && state != weft::runtime::Grunnable) return;
+  const auto held = static_cast<weft::runtime::GState>(state);
+  if (!weft::runtime::CasToGScanStatus(g, held)) return;
+  const uint64_t before = worker.steps.load(std::memory_order_relaxed);
+  for (int i = 0; i < 100'000; i++) {
+    Require(worker.steps.load(std::memory_order_relaxed) == before, "it stands");
+  }
+  weft::runtime::CasFromGScanStatus(g, held);
+}
+
 void OneRound(Harness& harness) {
   Round round;
   weft::Chan<int> chan(4);
@@ -115,7 +128,6 @@ void OneRound(Harness& harness) {
       Suspender(round, i, random);
     });
   }
-  const int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
   // Some end, and their Gs are used again.
   Random random = harness.NewRandom();
   for (int i = 0; i < 20; i++) {
@@ -123,9 +135,8 @@ void OneRound(Harness& harness) {
     child.Go([] { weft::Yield(); });
     child.Wait();
     if (random.OneIn(4)) weft::MaxProcs(static_cast<int>(1 + random.Below(8)));
-    if (random.OneIn(8)) weft::DumpGoroutines(null);
+    ScanFor(round.workers[random.Below(round.workers.size())]);
   }
-  close(null);
   suspenders.Wait();
   round.done.store(true, std::memory_order_relaxed);
   workers.Wait();
