@@ -169,13 +169,11 @@ int WakeOn(int lane, int count);
 
 // ---- memory.cc ----
 void ResetMemory();
-// A thread's view at its start, and what its end hands to who waits for it.
-void CopyView(View* into, const View& from);
-void JoinView(View* into, const View& from, int vectors);
 // The lane of a location on which threads sleep.
 int LaneOf(Location& location);
 // What the kernel compares a futex with: the newest value. Gives no order.
 uint64_t ReadNewest(Location& location);
+// ---- fence.cc ----
 // A full fence on every thread at once.
 void FenceAll();
 

@@ -3,6 +3,7 @@
 
 #include "runtime/os/epoll.h"
 #include "tests/model/kernel_state.h"
+#include "tests/model/views.h"
 
 namespace weft::model {
 
@@ -39,15 +40,15 @@ void Release(Order& o) {
   Thread& t = *engine.running;
   for (int i = o.vectors; i < engine.vectors; i++) o.view.vector[i] = Vector{};
   o.vectors = engine.vectors;
-  JoinView(&o.view, t.now, o.vectors);
+  Join(&o.view, t.now, o.vectors);
   t.now.Clock(t.id)++;
 }
 
 void Acquire(const Order& o) {
   if (!InRun()) return;
   Thread& t = *engine.running;
-  JoinView(&t.now, o.view, o.vectors);
-  JoinView(&t.unfenced, o.view, o.vectors);
+  Join(&t.now, o.view, o.vectors);
+  Join(&t.unfenced, o.view, o.vectors);
 }
 
 void OutOf(const char* what) {

@@ -1,24 +1,12 @@
 // The memory model: what a load may return, where a store may go; see model.h.
 #include <cstdio>
-#include <cstring>
 #include <utility>
 
-#include "tests/model/engine.h"
+#include "tests/model/views.h"
 
 namespace weft::model {
 
 namespace {
-
-inline Vector Max(Vector a, Vector b) {
-  return a > b ? a : b;
-}
-
-inline void Join(View* into, const View& from, int vectors) {
-  for (int i = 0; i < vectors; i++) into->vector[i] = Max(into->vector[i], from.vector[i]);
-}
-inline void Copy(View* into, const View& from) {
-  for (int i = 0; i < engine.vectors; i++) into->vector[i] = from.vector[i];
-}
 
 long long Shown(uint64_t value) {
   return static_cast<long long>(value);
@@ -47,10 +35,6 @@ void Widen() {
     t.now.vector[last] = t.unfenced.vector[last] = t.released.vector[last] = Vector{};
   }
   engine.seq_cst.vector[last] = Vector{};
-}
-
-inline uint64_t PlaceHash(int lane, uint16_t place) {
-  return Mixed(engine.lane[lane].identity, place);
 }
 
 inline uint64_t PairHash(const Message& before, const Message& m) {
@@ -183,14 +167,6 @@ inline const Message& Under(int lane, const Message* above) {
 }
 
 }  // namespace
-
-void CopyView(View* into, const View& from) {
-  Copy(into, from);
-}
-
-void JoinView(View* into, const View& from, int vectors) {
-  Join(into, from, vectors);
-}
 
 void ResetMemory() {
   engine.messages = 0;
@@ -431,72 +407,6 @@ bool DoCompareExchange(Location& location, Site& site, uint64_t& expected, uint6
   }
   Publish(lane, order, desired, &m, above);
   return true;
-}
-
-namespace {
-inline bool AreEqual(const View& a, const View& b, int vector) {
-  const Vector differ = a.vector[vector] ^ b.vector[vector];
-  uint64_t half[2];
-  memcpy(half, &differ, sizeof(half));
-  return (half[0] | half[1]) == 0;
-}
-
-// What a seq_cst fence learns, and tells.
-void ExchangeSeqCst(Thread& t) {
-  uint64_t learnt = 0;
-  for (int lane = 0; lane < engine.lanes; lane++) {
-    if (lane % kVectorLanes == 0 && AreEqual(t.now, engine.seq_cst, 1 + lane / kVectorLanes)) {
-      lane += kVectorLanes - 1;
-      continue;
-    }
-    uint16_t& here = t.now.At(lane);
-    uint16_t& told = engine.seq_cst.At(lane);
-    if (told > here) {
-      learnt += PlaceHash(lane, told);
-      here = told;
-    } else if (here > told) {
-      engine.seq_cst_hash += PlaceHash(lane, here) - PlaceHash(lane, told);
-      told = here;
-    }
-  }
-  t.hash = Mixed(t.hash, learnt);
-}
-
-void FenceOn(Thread& t, MemoryOrder order) {
-  if (Acquires(order)) Join(&t.now, t.unfenced, engine.vectors);
-  if (order == MemoryOrder::kSeqCst) {
-    ExchangeSeqCst(t);
-  }
-  if (Releases(order)) {
-    Copy(&t.released, t.now);
-    t.now.Clock(t.id)++;
-  }
-}
-}  // namespace
-
-void DoFence(Site& site) {
-  if (site.order == MemoryOrder::kSeqCst) Point();  // the others are local
-  site.kinds |= kIsFence;
-  FenceOn(*engine.running, site.order);
-  if (engine.trace) Trace("fence %s %s", OrderName(site.order), site.name);
-}
-
-void FenceAll() {
-  Point();
-  if (engine.trace) Trace("membarrier");
-  for (int i = 0; i < engine.threads; i++) Mix(engine.thread[i].hash);
-  const uint64_t told = engine.running->hash;
-  for (int i = 0; i < engine.threads; i++)
-    engine.thread[i].hash = Mixed(engine.thread[i].hash, told);
-  FenceOn(*engine.running, MemoryOrder::kSeqCst);
-  for (int i = 0; i < engine.threads; i++) {
-    Thread& t = engine.thread[i];
-    if (&t == engine.running) continue;
-    FenceOn(t, MemoryOrder::kSeqCst);
-    // Its plain accesses since its last step may have come after the barrier.
-    t.released.Clock(t.id)--;
-  }
-  FenceOn(*engine.running, MemoryOrder::kSeqCst);
 }
 
 int LaneOf(Location& location) {

@@ -7,7 +7,7 @@
 #include "arch/arch.h"
 #include "runtime/m.h"
 #include "runtime/threadg.h"
-#include "tests/model/engine.h"
+#include "tests/model/views.h"
 
 namespace weft::model {
 
@@ -306,7 +306,7 @@ void ThreadMain() {
   engine.done |= 1u << self->id;
   engine.ready &= ~(1u << self->id);
   Thread& body = engine.thread[0];
-  JoinView(&body.now, self->now, engine.vectors);
+  model::Join(&body.now, self->now, engine.vectors);
   if (--engine.live == 0) {
     body.state = State::kReady;
     engine.ready |= 1;
@@ -317,7 +317,7 @@ void ThreadMain() {
 
 namespace {
 void BeginThread(Thread& t, Thread& by) {
-  CopyView(&t.now, by.now);  // a start synchronizes
+  Copy(&t.now, by.now);  // a start synchronizes
   t.now.Clock(t.id) = 1;
   by.now.Clock(by.id)++;
   by.hash = Mixed(by.hash, t.id);
