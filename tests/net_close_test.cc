@@ -21,6 +21,7 @@ using net::Listener;
 using testing::AwaitWaiting;
 using testing::ConnectedPair;
 using testing::FillUp;
+using testing::MoreThanFits;
 using testing::Pair;
 
 void ExpectClosed(const absl::Status& status) {
@@ -42,7 +43,7 @@ WEFT_TEST_POLLERS(NetClose, WakesAWriterThatWaits) {
   Pair pair = ConnectedPair();
   FillUp(pair.client);
   WaitGroup writer;
-  writer.Go([&] { ExpectClosed(pair.client.WriteAll(std::string(1 << 20, 'x'))); });
+  writer.Go([&] { ExpectClosed(pair.client.WriteAll(MoreThanFits())); });
   AwaitWaiting(WaitReason::kIoWrite, 1);
   EXPECT_TRUE(pair.client.Close());
   writer.Wait();

@@ -23,6 +23,7 @@ using testing::AwaitWaiting;
 using testing::ConnectedPair;
 using testing::FillUp;
 using testing::LetOthersRun;
+using testing::MoreThanFits;
 using testing::Pair;
 
 absl::Time In(int64_t ms) {
@@ -64,7 +65,7 @@ WEFT_TEST_POLLERS(NetDeadline, WritesTimeOut) {
   Pair pair = ConnectedPair();
   FillUp(pair.client);
   pair.client.SetWriteDeadline(In(20));
-  EXPECT_TRUE(absl::IsDeadlineExceeded(pair.client.WriteAll(std::string(1 << 20, 'x'))));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(pair.client.WriteAll(MoreThanFits())));
   // Reading has a deadline of its own: none.
   ASSERT_TRUE(pair.server.WriteAll("y").ok());
   EXPECT_TRUE(pair.client.Receive().ok());
@@ -191,7 +192,7 @@ WEFT_TEST_POLLERS(NetContext, CancelEndsReadWriteAndAccept) {
   };
   all.Go([&] { expect_cancelled(pair.client.Receive(ctx).status()); });
   all.Go([&] { expect_cancelled(pair.client.Receive(ctx).status()); });  // waits for its turn
-  all.Go([&] { expect_cancelled(pair.client.WriteAll(std::string(1 << 20, 'x'), ctx)); });
+  all.Go([&] { expect_cancelled(pair.client.WriteAll(MoreThanFits(), ctx)); });
   all.Go([&] { expect_cancelled(listener->Accept(ctx).status()); });
   AwaitWaiting(WaitReason::kIoRead, 2);
   AwaitWaiting(WaitReason::kIoWrite, 1);

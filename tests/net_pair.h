@@ -69,6 +69,12 @@ inline void FillUp(net::Conn& conn) {
   conn.SetWriteDeadline(absl::InfiniteFuture());
 }
 
+// More than all buffers of a connection take (tcp_rmem and tcp_wmem, 36 MiB by default): who writes
+// it must wait, though a peer whose buffer grows late still takes some after FillUp.
+inline std::string MoreThanFits() {
+  return std::string(size_t{64} << 20, 'x');
+}
+
 // Reads all that comes until the end of the stream.
 inline std::string ReadToEnd(net::Conn& conn) {
   std::string all;
