@@ -31,7 +31,7 @@
 // only when nobody holds its scan bit (AsWaiting). Who stops the world waits in the same way, or a
 // suspender of it, which holds a P, and the stopper would wait for each other.
 //
-// A suspender keeps its P while it sleeps: what T waits for outside of the scheduler may be held by
+// A suspender keeps its P while it sleeps: what G waits for outside of the scheduler may be held by
 // a goroutine that only this P would run.
 //
 // Budget: SuspendG and ResumeG of a parked goroutine 3 atomic read-modify-writes, the scan bit on

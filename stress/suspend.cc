@@ -66,10 +66,8 @@ struct Look {
 void CheckStill(weft::runtime::G* g, void* arg) {
   Look& look = *static_cast<Look*>(arg);
   // In Blocking it computes on.
-  if ((weft::runtime::ReadGStatus(g) & ~uint32_t{weft::runtime::kScan}) ==
-      weft::runtime::Gsyscall) {
-    return;
-  }
+  const uint32_t status = weft::runtime::ReadGStatus(g);
+  if (weft::runtime::StateOf(status) == weft::runtime::Gsyscall) return;
   const uint64_t before = look.worker->steps.load(std::memory_order_relaxed);
   for (int i = 0; i < 200; i++) {
     if (look.worker->steps.load(std::memory_order_relaxed) != before) look.moved = true;

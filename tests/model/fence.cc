@@ -16,19 +16,18 @@ inline bool AreEqual(const View& a, const View& b, int vector) {
 // What a seq_cst fence learns, and tells.
 void ExchangeSeqCst(Thread& t) {
   uint64_t learnt = 0;
-  for (int lane = 0; lane < engine.lanes; lane++) {
-    if (lane % kVectorLanes == 0 && AreEqual(t.now, engine.seq_cst, 1 + lane / kVectorLanes)) {
-      lane += kVectorLanes - 1;
-      continue;
-    }
-    uint16_t& here = t.now.At(lane);
-    uint16_t& told = engine.seq_cst.At(lane);
-    if (told > here) {
-      learnt += PlaceHash(lane, told);
-      here = told;
-    } else if (here > told) {
-      engine.seq_cst_hash += PlaceHash(lane, here) - PlaceHash(lane, told);
-      told = here;
+  for (int first = 0; first < engine.lanes; first += kVectorLanes) {
+    if (AreEqual(t.now, engine.seq_cst, 1 + first / kVectorLanes)) continue;
+    for (int lane = first; lane < first + kVectorLanes && lane < engine.lanes; lane++) {
+      uint16_t& here = t.now.At(lane);
+      uint16_t& told = engine.seq_cst.At(lane);
+      if (told > here) {
+        learnt += PlaceHash(lane, told);
+        here = told;
+      } else if (here > told) {
+        engine.seq_cst_hash += PlaceHash(lane, here) - PlaceHash(lane, told);
+        told = here;
+      }
     }
   }
   t.hash = Mixed(t.hash, learnt);

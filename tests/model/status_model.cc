@@ -127,7 +127,7 @@ MODEL(status_hand_on) {
   });
   Spawn("scanner", [&w] { Scan(w); });
   Spawn("runner", [&w, &message] {
-    while ((ReadGStatus(&w.g) & ~uint32_t{kScan}) != Grunnable) SpinPause();
+    while (runtime::StateOf(ReadGStatus(&w.g)) != Grunnable) SpinPause();
     Check(message == 1, "what came before is seen");
     CasGStatus<Grunnable, Grunning>(&w.g);
     w.Touch();

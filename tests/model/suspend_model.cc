@@ -96,7 +96,7 @@ MODEL(suspend_against_park) {
     CasGStatus<Grunning, Gwaiting>(t.g);
   });
   Spawn("readier", [&t] {
-    while ((ReadGStatus(t.g) & ~uint32_t{runtime::kScan}) != Gwaiting) SpinPause();
+    while (runtime::StateOf(ReadGStatus(t.g)) != Gwaiting) SpinPause();
     CasGStatus<Gwaiting, Grunnable>(t.g);
   });
   Join();
