@@ -40,6 +40,7 @@ using ::testing::AllOf;
 using testing::AwaitRest;
 using ::testing::ExitedWithCode;
 using ::testing::HasSubstr;
+using testing::Rounds;
 
 RuntimeOptions Procs(int n) {
   return {.max_procs = n, .netpoll = ""};
@@ -265,7 +266,7 @@ TEST(Ending, PlainThreadsMayReadFilesAllTheTime) {
     std::atomic<bool> stop = false;
     std::counting_semaphore<> returned{0};
   };
-  for (int round = 0; round < 150; round++) {
+  for (int round = 0; round < Rounds(150); round++) {
     // Of the threads as well: one that does not come back is left alone.
     auto shared = std::make_shared<Shared>();
     Main(Procs(2), [&] {

@@ -10,6 +10,7 @@
 
 #include "runtime/os/memory.h"
 #include "runtime/sanitizer.h"
+#include "tests/emulated.h"
 #include "tests/fixture.h"
 #include "weft/chan.h"
 #include "weft/runtime.h"
@@ -58,7 +59,7 @@ WEFT_TEST(Go, ManyParkAndAreReleased) {
   Chan<bool> gate;
   std::atomic<int> parked = 0;
   WaitGroup group;
-  const int many = Many();
+  const int many = weft::testing::Rounds(Many());
   for (int i = 0; i < many; i++) {
     group.Go([&] {
       parked++;

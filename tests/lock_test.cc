@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "runtime/os/futex.h"
+#include "tests/emulated.h"
 #include "tests/fixture.h"
 
 namespace {
@@ -37,13 +38,13 @@ INSTANTIATE_TEST_SUITE_P(Membarrier, LockTest, ::testing::Bool(),
 // sees whether the lock orders its uses.
 TEST_P(LockTest, ExcludesManyThreads) {
   constexpr int kThreads = 16;
-  constexpr int kEach = 20'000;
+  const int each = weft::testing::Rounds(20'000);
   Lock lock(LockRank::kSched);
   int64_t counter = 0;
   std::vector<std::thread> threads;
   for (int t = 0; t < kThreads; t++) {
     threads.emplace_back([&, t] {
-      for (int i = 0; i < kEach; i++) {
+      for (int i = 0; i < each; i++) {
         LockGuard guard(lock);
         const int64_t seen = counter;
         // Now and then the holder gives its CPU away.
@@ -53,23 +54,23 @@ TEST_P(LockTest, ExcludesManyThreads) {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  EXPECT_EQ(counter, int64_t{kThreads} * kEach);
+  EXPECT_EQ(counter, int64_t{kThreads} * each);
 }
 
 // A sleeper is always woken: two threads take turns by the lock alone, one of them asleep most of
 // the time.
 TEST_P(LockTest, LosesNoWakeup) {
-  constexpr int kRounds = 5000;
+  const int rounds = weft::testing::Rounds(5000);
   Lock lock(LockRank::kSched);
   std::atomic<int> wanted = 0, got = 0;
   std::thread waiter([&] {
-    for (int i = 1; i <= kRounds; i++) {
+    for (int i = 1; i <= rounds; i++) {
       while (wanted < i) std::this_thread::yield();
       LockGuard guard(lock);
       got = i;
     }
   });
-  for (int i = 1; i <= kRounds; i++) {
+  for (int i = 1; i <= rounds; i++) {
     lock.Acquire();
     wanted = i;
     for (int k = i % 40; k > 0; k--) std::this_thread::yield();  // it spins, or sleeps

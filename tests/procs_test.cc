@@ -7,6 +7,7 @@
 #include <fstream>
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "runtime/os/thread.h"
 #include "tests/fixture.h"
 
@@ -161,7 +162,7 @@ TEST_F(CgroupTest, V1OnlyTheCpuControllersHierarchyCounts) {
 TEST_F(CgroupTest, V1BesideAnEmptyV2) {
   WriteProc(
       "4:cpu,cpuacct:/app\n0::/app\n",
-      std::string(kV1Mount) + "40 30 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+      absl::StrCat(kV1Mount, "40 30 0:30 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"));
   Write("/sys/fs/cgroup/cpu,cpuacct/app/cpu.cfs_quota_us", "200000\n");
   Write("/sys/fs/cgroup/cpu,cpuacct/app/cpu.cfs_period_us", "100000\n");
   EXPECT_EQ(Limit(), 2);

@@ -12,6 +12,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "runtime/g.h"
+#include "tests/emulated.h"
 #include "tests/fixture.h"
 #include "weft/chan.h"
 #include "weft/go.h"
@@ -48,9 +49,9 @@ void GoAndAwaitParked(WaitGroup& group, WaitReason reason, F fn) {
 //   2. `second` gets a value (or is closed), 3. `first` is emptied.
 // A TrySelect that looks at `second` before 2 and at `first` after 3 finds neither.
 WEFT_TEST(Select, TrySelectSeesAllChannelsAtOneMoment) {
-  constexpr int kRounds = 100'000;
+  const int rounds = weft::testing::Rounds(100'000);
   Chan<bool> found(1);
-  for (int i = 0; i < kRounds; i++) {
+  for (int i = 0; i < rounds; i++) {
     Chan<int> first(1);
     Chan<int> second(1);
     ASSERT_TRUE(first.Send(1));
@@ -66,9 +67,9 @@ WEFT_TEST(Select, TrySelectSeesAllChannelsAtOneMoment) {
 
 // Go's TestNonblockSelectRace2.
 WEFT_TEST(Select, TrySelectSeesACloseAndAValueAtOneMoment) {
-  constexpr int kRounds = 100'000;
+  const int rounds = weft::testing::Rounds(100'000);
   Chan<bool> found(1);
-  for (int i = 0; i < kRounds; i++) {
+  for (int i = 0; i < rounds; i++) {
     Chan<int> first(1);
     Chan<int> second;
     ASSERT_TRUE(first.Send(1));
@@ -94,19 +95,20 @@ int TryOverMany(Chan<int>& first, Chan<int>& never, Chan<int>& second,
 // The same race with a wider window: the selecting thread has many channels to look at, and is
 // about to when the other begins.
 WEFT_TEST(Select, TrySelectOverManyChannelsSeesOneMoment) {
-  constexpr int kRounds = 4'000;  // a hand-over each: on busy CPUs a time slice of the kernel's
+  // A hand-over each: on busy CPUs a time slice of the kernel's.
+  const int rounds = weft::testing::Rounds(4'000);
   Chan<int> first(1), second(1), never;
   std::atomic<int> filled = -1, begun = -1, done = -1;
   int misses = 0;
   std::thread thread([&] {
-    for (int i = 0; i < kRounds; i++) {
+    for (int i = 0; i < rounds; i++) {
       while (filled != i) weft::Yield();
       begun = i;
       misses += TryOverMany(first, never, second, std::make_index_sequence<40>()) < 0;
       done = i;
     }
   });
-  for (int i = 0; i < kRounds; i++) {
+  for (int i = 0; i < rounds; i++) {
     ASSERT_TRUE(first.TrySend(1));
     filled = i;
     while (begun != i) {
@@ -118,7 +120,7 @@ WEFT_TEST(Select, TrySelectOverManyChannelsSeesOneMoment) {
     (void)second.TryReceive();
   }
   weft::Blocking([&] { thread.join(); });
-  EXPECT_EQ(misses, 0) << "of " << kRounds << " selects found neither";
+  EXPECT_EQ(misses, 0) << "of " << rounds << " selects found neither";
 }
 
 // ---- Partners. ----
@@ -190,18 +192,18 @@ WEFT_TEST(Select, StressOfSelectsAgainstSelectsAndSinglePartners) {
 // Two selects over the same channels in opposite directions: each may find the other while it
 // queues itself.
 WEFT_TEST(Select, TwoSelectsThatFindEachOtherGoOn) {
-  constexpr int kRounds = 20'000;
+  const int rounds = weft::testing::Rounds(20'000);
   Chan<int> a;
   Chan<int> b;
   WaitGroup group;
   int a_sent = 0, b_sent = 0;
   int a_received = 0, b_received = 0;
   group.Go([&] {
-    for (int i = 0; i < kRounds; i++) {
+    for (int i = 0; i < rounds; i++) {
       (Select(a.OnSend(&i), b.OnSend(&i)) == 0 ? a_sent : b_sent)++;
     }
   });
-  for (int i = 0; i < kRounds; i++) {
+  for (int i = 0; i < rounds; i++) {
     std::optional<int> in;
     (Select(b.OnReceive(&in), a.OnReceive(&in)) == 0 ? b_received : a_received)++;
     ASSERT_EQ(in, i);

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "runtime/g.h"
+#include "tests/emulated.h"
 #include "tests/fixture.h"
 
 namespace {
@@ -207,18 +208,18 @@ TEST(Status, CopyStackBlocksReady) {
 //   1. the shrinker reads Gwaiting, 2. the netpoller readies: Grunnable, 3. the shrinker's CAS from
 //   Gwaiting fails. It must go on from Grunnable, not wait for Gwaiting to come back.
 TEST(Status, CopyStackGoesOnWhileAnotherReadies) {
-  constexpr int kRounds = 20'000;
+  const int rounds = weft::testing::Rounds(20'000);
   G g;
   Bring(&g, Gwaiting);
   std::atomic<int> round = 0;
   std::thread netpoller([&] {
-    for (int i = 1; i <= kRounds; i++) {
+    for (int i = 1; i <= rounds; i++) {
       while (round < i) std::this_thread::yield();
       CasGStatus<Gwaiting, Grunnable>(&g);
       round = -i;
     }
   });
-  for (int i = 1; i <= kRounds; i++) {
+  for (int i = 1; i <= rounds; i++) {
     round = i;
     do {
       if (CasGCopyStack(&g) == Gwaiting) {

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "runtime/g.h"
+#include "tests/emulated.h"
 #include "tests/fixture.h"
 #include "tests/racing.h"
 #include "weft/chan.h"
@@ -35,6 +36,7 @@ using weft::Once;
 using weft::WaitGroup;
 using weft::WaitReason;
 using weft::testing::Race;
+using weft::testing::Rounds;
 
 constinit Mutex global_mutex;
 constinit WaitGroup global_group;
@@ -267,7 +269,7 @@ WEFT_TEST(Cond, WaitEndsWithItsContext) {
 // One of two waiters is cancelled while one signal comes: it must end one of the two waits, or the
 // other waiter would wait for ever.
 WEFT_TEST(Cond, ASignalIsNotSpentOnACancelledWait) {
-  for (int round = 0; round < 400; round++) {
+  for (int round = 0; round < Rounds(400); round++) {
     Mutex mutex;
     Cond cond;
     CancelContext ctx = Context::WithCancel(Context::Background());
@@ -362,7 +364,7 @@ WEFT_TEST(WaitGroup, WaitSeesWhatWasDoneBeforeDoneAndMayDestroyTheGroup) {
 }
 
 WEFT_TEST(WaitGroup, TheLastDoneMayRaceWithWait) {
-  for (int round = 0; round < 1000; round++) {
+  for (int round = 0; round < Rounds(1000); round++) {
     WaitGroup group;
     bool done = false;
     group.Add(1);

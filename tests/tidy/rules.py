@@ -269,7 +269,8 @@ def names(source):
     if FILE_NAMES.search(source.path):
         yield (1, "its name says nothing", "a folder is a subsystem, a file is one noun")
     if source.path.endswith(".h") and source.is_cpp and "#pragma once" not in source.text:
-        if not source.under("arch"):
+        # What is precompiled is compiled by itself, where it would be warned of.
+        if not source.under("arch") and "/pch/" not in source.path:
             yield (1, "has no #pragma once", "add it below the opening comment")
 
 

@@ -121,6 +121,7 @@ class Words(unittest.TestCase):
         self.assertEqual(found(rules.names, "net/util.h", "#pragma once\n"), [1])
         self.assertEqual(found(rules.names, "net/conn.h", ""), [1])
         self.assertEqual(found(rules.names, "net/conn.h", "#pragma once\n"), [])
+        self.assertEqual(found(rules.names, "tests/pch/tests.h", ""), [])
 
     def test_tests_do_not_sleep(self):
         self.assertEqual(found(rules.sleeping_tests, "tests/a_test.cc", "usleep(5);"), [1])
