@@ -24,6 +24,7 @@ class Lock;
   R(kTimers, "one P's timer heap; a retired P's before P 0's")              \
   R(kStackPool, "stacks that no P holds")                                   \
   R(kAllocator, "the runtime's own memory")                                 \
+  R(kPollSlot, "whose poll slot an M's is")                                 \
   R(kDump, "one dump at a time")
 
 enum class LockRank : uint8_t {

@@ -62,11 +62,14 @@ void MStart(void* arg) {
   m->g0_lo = bounds.lo;
   m->g0_hi = bounds.hi;
   m->curg = &m->g0;
+  m->tid = os::ThreadId();
+  GiveSlot(m);
   m->signal_stack = os::InstallSignalStack();
   uintptr_t here = reinterpret_cast<uintptr_t>(__builtin_frame_address(0));
   m->g0_sp = reinterpret_cast<void*>((here - kG0Margin) & ~uintptr_t{63});
   arch::weft_mcall(&m->exit_sp, m->g0_sp, MMain, m);
   os::RemoveSignalStack(m->signal_stack);
+  TakeSlotBack(m);
   LeaveRuntime(m);
 }
 

@@ -6,6 +6,7 @@
 #include "arch/arch.h"
 #include "runtime/events.h"
 #include "runtime/g.h"
+#include "runtime/lock.h"
 #include "runtime/os/futex.h"
 #include "weft/internal/atomic.h"
 
@@ -57,7 +58,11 @@ struct alignas(64) M {
   void* g0_fake_stack = nullptr;      // [t]
   uintptr_t g0_lo = 0, g0_hi = 0;     // [c] bounds of the system stack
   void* signal_stack = nullptr;       // [c]
-  EventRing events;                   // [t]
+  int32_t tid = 0;                    // [c] the kernel's number of the thread
+  Lock slot_lock{LockRank::kPollSlot};
+  os::Atomic<os::Atomic<uintptr_t>*> poll_slot{
+      nullptr};      // [t] writes, under slot_lock: newstack.cc
+  EventRing events;  // [t]
 };
 
 extern "C" {

@@ -38,8 +38,6 @@ namespace weft::runtime {
 
 namespace {
 
-constexpr int64_t kAskAgain_ns = 100'000;  // taken from Go, as for the world
-
 // True: the caller has run the function for its P.
 bool TakeAndRun(P* p) {
   // Saves the exchange. Set under sched_lock by who waits; a stale 0 is found at the next look.

@@ -228,6 +228,16 @@ void WakeSysmonLocked();  // [s]
 // deadlock.cc
 void CheckDeadlockLocked();  // [s]; may release it, never to return
 
+// Who asked goroutines to stop asks again after so long; taken from Go.
+inline constexpr int64_t kAskAgain_ns = 100'000;
+
+// newstack.cc
+void GiveSlot(M* m);      // at the begin of m's thread, by it
+void TakeSlotBack(M* m);  // at its end
+void PoisonSlot(M* m);    // m's goroutine stops at its next prologue; for any thread
+void PoisonSlotOf(G* g);  // of the M that runs g, if it is seen
+bool ClearSlot(M* m);     // by m's thread; was it poisoned?
+
 // timer.cc
 int64_t RunTimers(P* p, int64_t now);  // fires what is due; when the next is, 0: none
 int64_t EarliestTimer();               // over all Ps, 0: none

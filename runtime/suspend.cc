@@ -64,23 +64,26 @@ namespace {
 constexpr int kSpins = os::Scaled(20, 1);
 
 // Until something that suspenders wait for has happened since `told` was read, at the latest.
-void WaitToBeTold(uint32_t told, int round) {
+void WaitToBeTold(const M* m, uint32_t told, int round) {
   Runtime* rt = Rt();
   if (round < kSpins) {
     os::SpinWait(round);
     return;
   }
   rt->suspend_sleepers.FetchAdd(1, os::kSeqCst<"suspend.sleep">);
-  os::FutexWait(rt->suspend_told, told);
+  // What polls by its slot alone may have been missed by AskToStop.
+  const bool slots = m->poll_slot.Load(os::kRelaxed<"suspend.slots">) != nullptr;  // its own
+  os::FutexWait(rt->suspend_told, told, slots ? kAskAgain_ns : -1);
   // A count too high for a moment costs a wake in vain.
   rt->suspend_sleepers.FetchSub(1, os::kRelaxed<"suspend.awake">);
 }
 
 // Asks a G that was seen running. False: it is not any more.
-bool AskToStop(G* g, uint32_t seen) {
+bool AskToStop(const M* m, G* g, uint32_t seen) {
   if (seen == Grunning && !CasGWantStop(g)) return false;
   // Release: the bit comes before; pairs with the poll's exchange (preempt.clear).
   g->stackguard0.Store(kStackPreempt, os::kRelease<"suspend.guard">);
+  if (m->poll_slot.Load(os::kRelaxed<"suspend.slot">) != nullptr) PoisonSlotOf(g);  // its own
   return true;
 }
 
@@ -107,12 +110,12 @@ Suspended SuspendG(M* m, G* g) {
         continue;
       case Grunning:
       case Grunning | kStopWanted:
-        if (!AskToStop(g, seen)) continue;
+        if (!AskToStop(m, g, seen)) continue;
         break;
       default:  // somebody else has it
         break;
     }
-    WaitToBeTold(told, round++);
+    WaitToBeTold(m, told, round++);
   }
 }
 
@@ -150,6 +153,7 @@ void CallWaiting(void* arg) {
   // Who asked meanwhile found no goroutine to ask, only the P.
   if (m->p->preempt.Load(os::kRelaxed<"waiting.preempt">)) {
     g->stackguard0.Store(kStackPreempt, os::kRelaxed<"waiting.guard">);
+    PoisonSlot(m);
   }
   // As in Execute: the explorer's were all made before.
   m->dump_curg.Store(g, os::kRelease<"waiting.dump.back">);

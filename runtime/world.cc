@@ -30,8 +30,6 @@
 namespace weft::runtime {
 
 namespace {
-constexpr int64_t kAskAgain_ns = 100'000;  // taken from Go
-
 bool WorldIsTaken(void* rt) {
   os::Atomic<uint32_t>& owner = static_cast<Runtime*>(rt)->world_owner;
   // Free, and nobody was faster: taken for the caller, who then does not wait. 2: others may wait.
@@ -62,7 +60,9 @@ void PreemptOne(P* p) {
   M* m = p->m.Load(os::kAcquire<"preempt.m">);
   if (m == nullptr) return;
   G* g = m->dump_curg.Load(os::kAcquire<"preempt.g">);
-  if (g != nullptr) g->stackguard0.Exchange(kStackPreempt, os::kRelaxed<"preempt.guard">);
+  if (g == nullptr) return;
+  g->stackguard0.Exchange(kStackPreempt, os::kRelaxed<"preempt.guard">);
+  PoisonSlot(m);
 }
 
 void PreemptAll() {

@@ -43,6 +43,11 @@ inline UnwindRegisters RegistersOf(const void* saved_sp) {
           {c->x19, c->x20, c->x21, c->x22, c->x23, c->x24, c->x25, c->x26, c->x27, c->x28, c->fp}};
 }
 
+// No compiler makes prologues that poll here.
+inline void* PollSlot() {
+  return nullptr;
+}
+
 inline void CpuRelax() {
   asm volatile("isb" ::: "memory");  // `yield` is a nop on cores without SMT
 }

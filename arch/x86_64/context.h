@@ -44,6 +44,14 @@ inline UnwindRegisters RegistersOf(const void* saved_sp) {
           c->r14, c->r15};
 }
 
+// The calling thread's word that -fsplit-stack's prologues compare sp with: the psABI's place in
+// the thread control block. To be asked again after every park.
+inline void* PollSlot() {
+  uintptr_t thread = 0;
+  asm volatile("movq %%fs:0, %0" : "=r"(thread));
+  return reinterpret_cast<void*>(thread + 0x70);
+}
+
 inline void CpuRelax() {
   __builtin_ia32_pause();
 }

@@ -13,6 +13,7 @@
 
 #include <charconv>
 
+#include "arch/arch.h"
 #include "runtime/os/memory.h"
 #include "weft/internal/atomic.h"
 
@@ -104,6 +105,21 @@ int OwnThreads() {
 
 int ThreadId() {
   return gettid();
+}
+
+// Compilers keep errno's address over calls.
+[[gnu::noinline]] int Errno() {
+  asm volatile("" ::: "memory");
+  return errno;
+}
+
+[[gnu::noinline]] void SetErrno(int error) {
+  asm volatile("" ::: "memory");
+  errno = error;
+}
+
+Atomic<uintptr_t>* PollSlot() {
+  return reinterpret_cast<Atomic<uintptr_t>*>(arch::PollSlot());
 }
 
 StackBounds ThreadStack() {

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "weft/internal/atomic.h"
+
 namespace weft::os {
 
 // Starts a detached thread with every signal blocked but those that report its own faults, so
@@ -12,6 +14,14 @@ namespace weft::os {
 int StartThread(const char* name, size_t stack_size, void (*fn)(void*), void* arg);
 
 int ThreadId();
+
+// errno of the calling thread, which a goroutine may have changed since it last asked.
+int Errno();
+void SetErrno(int error);
+
+// The calling thread's word that -fsplit-stack's prologues compare sp with (runtime/newstack.cc);
+// null where there is none.
+Atomic<uintptr_t>* PollSlot();
 
 // Threads that StartThread made and that have not ended.
 int OwnThreads();

@@ -10,6 +10,7 @@ Each public header must compile by itself.
 
 import glob
 import os
+import platform
 import re
 import shutil
 import signal
@@ -29,6 +30,27 @@ foreach(kind weft static)
   add_executable(daemon-${kind} daemon.cc)
   target_link_libraries(daemon-${kind} weft::${kind})
 endforeach()
+"""
+# One P, and a goroutine that only computes: the program ends only if that can be stopped.
+COMPUTING = """#include "weft/go.h"
+#include "weft/runtime.h"
+#include "weft/time.h"
+volatile unsigned calls = 0;
+[[gnu::noinline]] void Count(unsigned n) { calls = calls + n; }
+int main() {
+  weft::RuntimeOptions options;
+  options.max_procs = 1;
+  return weft::Main(options, [] {
+    weft::Go([] { for (;;) Count(1); });
+    weft::Sleep(absl::Milliseconds(1));
+  });
+}
+"""
+POLLS_CMAKELISTS = """cmake_minimum_required(VERSION 3.20)
+project(computing CXX)
+find_package(weft 0.1 REQUIRED)
+add_executable(computing computing.cc)
+target_link_libraries(computing weft::weft weft::polls)
 """
 
 
@@ -128,10 +150,38 @@ class Install:
             run(compiler, f"-std={standard}", *FLAGS, *flags, "-fsyntax-only", "-x", "c++", "-",
                 input=f'#include "weft/{os.path.basename(header)}"\n')
 
+    def computing(self, source):
+        """GCC's only, as the flags are. lld takes the archive only: it lets functions that call other
+        code call __morestack_non_split, but does not look for that in shared libraries."""
+        flags = self.pkg_config("--variable=poll_cflags")
+        objects = os.path.join(self.work, "computing.o")
+        run("g++", "-std=c++20", *FLAGS, *self.pkg_config("--cflags"), *flags, "-c", source, "-o",
+            objects)
+        programs = []
+        archive = f"{self.libdir}/libweft.a"
+        for linker, library in (("bfd", "-lweft"), ("bfd", archive), ("lld", archive)):
+            if shutil.which(f"ld.{linker}") is None:
+                continue
+            program = os.path.join(self.work, f"computing-{len(programs)}")
+            run("g++", f"-fuse-ld={linker}", objects,
+                *[library if flag == "-lweft" else flag
+                  for flag in self.pkg_config("--libs", "--static")], "-o", program)
+            programs.append(program)
+        tree = tempfile.mkdtemp(dir=self.work)
+        shutil.copy(source, f"{tree}/computing.cc")
+        with open(f"{tree}/CMakeLists.txt", "w", encoding="utf-8") as file:
+            file.write(POLLS_CMAKELISTS)
+        run("cmake", "-S", tree, "-B", f"{tree}/build", f"-DCMAKE_PREFIX_PATH={self.libdir}/cmake",
+            "-DCMAKE_CXX_COMPILER=g++")
+        run("cmake", "--build", f"{tree}/build")
+        return programs + [f"{tree}/build/computing"]
+
     def exports_are_public(self):
         library = f"{self.libdir}/libweft.so"
         for line in run("nm", "-DC", "--defined-only", library).splitlines():
             name = line.split(None, 2)[-1]
+            if name.startswith("__morestack"):  # -fsplit-stack's names
+                continue
             if re.search(r"^(weft::(runtime|netpoll)::|(?!.*weft::))", name):
                 sys.exit(f"{library} exports {name}\nfix: weft.map says what is public")
 
@@ -156,6 +206,13 @@ def main():
                 for program in programs:
                     exercise(program, port, install.libdir)
                 print(f"{compiler}, C++{standard}: pkg-config, CMake, shared, static")
+        if platform.machine() == "x86_64":
+            source = os.path.join(work, "computing.cc")
+            with open(source, "w", encoding="utf-8") as file:
+                file.write(COMPUTING)
+            for program in install.computing(source):
+                run("timeout", "60", program, env=dict(os.environ, LD_LIBRARY_PATH=install.libdir))
+            print("what computes with the flags that weft.pc offers is stopped")
 
 
 if __name__ == "__main__":

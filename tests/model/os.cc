@@ -84,6 +84,13 @@ int CountThreads() {
   return 0;
 }
 
+int ThreadId() {
+  return engine.running->id;
+}
+Atomic<uintptr_t>* PollSlot() {
+  return nullptr;
+}
+
 void* InstallSignalStack() {
   return nullptr;
 }

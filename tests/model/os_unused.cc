@@ -15,8 +15,11 @@ namespace {
 
 namespace os {
 
-int ThreadId() {
-  Unexpected("os::ThreadId");
+int Errno() {
+  Unexpected("os::Errno");
+}
+void SetErrno(int) {
+  Unexpected("os::SetErrno");
 }
 int OwnThreads() {
   Unexpected("os::OwnThreads");

@@ -1,0 +1,180 @@
+#include "tests/split/code.h"
+
+#include <cstdarg>
+#include <cstring>
+
+namespace weft::testing {
+
+bool HasSplitStacks() {
+#ifdef WEFT_SPLIT_STACK
+  return true;
+#else
+  return false;
+#endif
+}
+
+void (*before_each_call)() = [] {};
+
+namespace {
+
+[[gnu::noinline]] int64_t Integers(int a, long b, char c, short d, unsigned e, int64_t f, int g,
+                                   int64_t h) {
+  return a + 2 * b + 3 * c + 4 * d + 5 * int64_t{e} + 6 * f + 7 * int64_t{g} + 8 * h;
+}
+
+[[gnu::noinline]] double Doubles(double a, double b, double c, double d, double e, double f,
+                                 double g, double h, double i) {
+  return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h + 9 * i;
+}
+
+[[gnu::noinline]] int64_t Variable(int n, ...) {
+  va_list list;
+  va_start(list, n);
+  int64_t sum = 0;
+  for (int i = 1; i <= n; i++) sum += i * va_arg(list, int64_t);
+  va_end(list);
+  return sum;
+}
+
+[[gnu::noinline]] double VariableDoubles(int n, ...) {
+  va_list list;
+  va_start(list, n);
+  double sum = 0;
+  for (int i = 1; i <= n; i++) sum += i * va_arg(list, double);
+  va_end(list);
+  return sum;
+}
+
+struct Large {
+  int64_t word[9];
+};
+
+[[gnu::noinline]] Large Structs(Large a, int x, Large b) {
+  for (int i = 0; i < 9; i++) a.word[i] += x * b.word[i];
+  return a;
+}
+
+// The same function on vectors of every width.
+#define WEFT_VECTORS(name, bytes, attributes)                                                 \
+  using name = int64_t __attribute__((vector_size(bytes)));                                   \
+  attributes [[gnu::noinline]] name Sum##name(name a, name b, name c, name d, name e, name f, \
+                                              name g, name h) {                               \
+    return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h;                         \
+  }                                                                                           \
+  attributes bool name##Arrive(int seed) {                                                    \
+    name v = {};                                                                              \
+    for (size_t i = 0; i < bytes / 8; i++) v[i] = seed + static_cast<int64_t>(i);             \
+    before_each_call();                                                                       \
+    const name sum = Sum##name(v, v + 1, v + 2, v + 3, v + 4, v + 5, v + 6, v + 7);           \
+    for (size_t i = 0; i < bytes / 8; i++) {                                                  \
+      if (sum[i] != 36 * v[i] + 168) return false;                                            \
+    }                                                                                         \
+    return true;                                                                              \
+  }
+
+WEFT_VECTORS(Narrow, 16, )
+#ifdef WEFT_SPLIT_STACK
+WEFT_VECTORS(Wide, 32, [[gnu::target("avx2")]])
+WEFT_VECTORS(Widest, 64, [[gnu::target("avx512f")]])
+#endif
+
+[[gnu::noinline]] bool BlockStays(size_t n, int seed) {
+  before_each_call();
+  unsigned char* block = static_cast<unsigned char*>(__builtin_alloca(n));
+  for (size_t i = 0; i < n; i++) block[i] = static_cast<unsigned char>(i * 7 + unsigned(seed));
+  // Calls, with arguments on the stack, beside the block.
+  const bool arrive = IntegersArrive(seed);
+  for (size_t i = 0; i < n; i++) {
+    if (block[i] != static_cast<unsigned char>(i * 7 + unsigned(seed))) return false;
+  }
+  return arrive;
+}
+
+[[gnu::noinline]] int Throwing(int depth, int thrown) {
+  before_each_call();
+  if (depth == 0) throw thrown;
+  return Throwing(depth - 1, thrown) + depth;
+}
+
+}  // namespace
+
+bool IntegersArrive(int seed) {
+  const int64_t s = seed;
+  before_each_call();
+  return Integers(seed, s + 1, 2, 3, 4, s + 5, seed + 6, s + 7) ==
+         s + 2 * (s + 1) + 6 + 12 + 20 + 6 * (s + 5) + 7 * (s + 6) + 8 * (s + 7);
+}
+
+bool DoublesArrive(int seed) {
+  const double s = seed;
+  before_each_call();
+  return Doubles(s, s + 1, s + 2, s + 3, s + 4, s + 5, s + 6, s + 7, s + 8) == 45 * s + 240;
+}
+
+bool VariableArgumentsArrive(int seed) {
+  const int64_t s = seed;
+  const double d = seed;
+  before_each_call();
+  const int64_t sum = Variable(9, s, s + 1, s + 2, s + 3, s + 4, s + 5, s + 6, s + 7, s + 8);
+  before_each_call();
+  return sum == 45 * s + 240 && VariableDoubles(9, d, d + 1, d + 2, d + 3, d + 4, d + 5, d + 6,
+                                                d + 7, d + 8) == 45 * d + 240;
+}
+
+bool VectorsArrive(int seed) {
+#ifdef WEFT_SPLIT_STACK
+  if (__builtin_cpu_supports("avx2") && !WideArrive(seed)) return false;
+  if (__builtin_cpu_supports("avx512f") && !WidestArrive(seed)) return false;
+#endif
+  return NarrowArrive(seed);
+}
+
+bool StructsArrive(int seed) {
+  Large a;
+  Large b;
+  for (int i = 0; i < 9; i++) {
+    a.word[i] = seed + i;
+    b.word[i] = seed - i;
+  }
+  before_each_call();
+  const Large sum = Structs(a, 3, b);
+  for (int i = 0; i < 9; i++) {
+    if (sum.word[i] != 4 * int64_t{seed} - 2 * i) return false;
+  }
+  return true;
+}
+
+bool BlocksStay(int seed) {
+  return BlockStays(1, seed) && BlockStays(100, seed) && BlockStays(5000, seed) &&
+         BlockStays(20'000, seed);
+}
+
+bool ExceptionsArrive(int seed) {
+  try {
+    return Throwing(5, seed) == -1;
+  } catch (int caught) {
+    return caught == seed;
+  }
+}
+
+int64_t ComputeUntil(const volatile bool* stop) {
+  int64_t calls = 0;
+  for (; !*stop; calls++) {
+    if (!IntegersArrive(static_cast<int>(calls & 1023))) return -1;
+  }
+  return calls;
+}
+
+[[gnu::noinline]] int Nothing(int x) {
+  return x + 1;
+}
+
+int Compare(const void* a, const void* b) {
+  int left = 0;
+  int right = 0;
+  memcpy(&left, a, sizeof(left));
+  memcpy(&right, b, sizeof(right));
+  return left < right ? -1 : int{left > right};
+}
+
+}  // namespace weft::testing
