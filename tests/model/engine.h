@@ -43,9 +43,10 @@ enum class State : uint8_t { kReady, kSpins, kOnFutex, kJoins, kDone };
 
 struct Thread {
   View now;
-  View unfenced;  // what an acquire fence would add to it
-  View released;  // what it was at the last release fence
-  uint64_t hash;  // of its history; see merge.h
+  View unfenced;    // what an acquire fence would add to it
+  View released;    // what it was at the last release fence
+  uint64_t hash;    // of its history; see merge.h
+  uint64_t chosen;  // what that was when it was last chosen, but at a Point
   uint32_t makes;
   void* sp;
   void* m;  // what the thread-local words of the runtime hold while it runs
@@ -96,12 +97,13 @@ struct Engine {
   int preemptions_left, stale_left;
   int depth, recorded;  // choices made in this run; known in advance
   int lanes, vectors, threads, live;
-  bool started, random, trace, spurious, one_budget;
-  bool merges;          // this run looks for states seen before
-  bool known;           // it has come to one
-  bool rest;            // LeaveTheRest was called
-  bool replays;         // the choices are given; all locations count as shared
-  bool learnt;          // a location is shared that was not thought to be: the run is void
+  bool started, random, trace, spurious, one_budget, unbounded;
+  bool merges;   // this run looks for states seen before
+  bool known;    // it has come to one
+  bool rest;     // LeaveTheRest was called
+  bool endless;  // it was left after most_steps: without bounds a thread can be kept for ever
+  bool replays;  // the choices are given; all locations count as shared
+  bool learnt;   // a location is shared that was not thought to be: the run is void
   uint64_t order_hash;  // of all modification orders
   uint64_t seq_cst_hash;
   uint64_t kernel_hash;  // of the fake kernel's history

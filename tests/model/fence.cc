@@ -57,13 +57,15 @@ void FenceAll() {
   if (engine.trace) Trace("membarrier");
   for (int i = 0; i < engine.threads; i++) Mix(engine.thread[i].hash);
   const uint64_t told = engine.running->hash;
-  for (int i = 0; i < engine.threads; i++)
-    engine.thread[i].hash = Mixed(engine.thread[i].hash, told);
+  Mix(told);
   FenceOn(*engine.running, MemoryOrder::kSeqCst);
   for (int i = 0; i < engine.threads; i++) {
     Thread& t = engine.thread[i];
     if (&t == engine.running) continue;
+    const bool chosen = t.hash == t.chosen;
+    t.hash = Mixed(t.hash, told);
     FenceOn(t, MemoryOrder::kSeqCst);
+    if (chosen) t.chosen = t.hash;  // it has made no step by that
     // Its plain accesses since its last step may have come after the barrier.
     t.released.Clock(t.id)--;
   }

@@ -19,6 +19,11 @@
 // the order S, the clock, who sleeps. What the model does not see and threads share all the same
 // (the fake kernel, a harness's own count) is told by Mix: os.cc, kernel.cc, Known<T>.
 //
+// A history does not tell whether its thread has got to its next step yet, which it does when it is
+// chosen. So that is no difference: who is chosen goes on with a step, whatever it is; whom it
+// could be left for at once, those that are ready and those whose timeouts may pass, is in the
+// choice that it comes from.
+//
 // Hashes have 64 bits: with 10^7 states and 10^8 looks the chance that any was taken for another is
 // 1 in 20,000.
 #pragma once

@@ -117,9 +117,10 @@ void OnLeave(void (*clear)());
 inline constexpr int kOneBudget = -1;
 
 struct Options {
-  int preemptions = 3;    // switches away from a thread that could go on, in one run
-  int stale = 2;          // loads in one run that do not return the newest store; or kOneBudget
-  int most_steps = 4000;  // more is a livelock
+  int preemptions = 3;     // switches away from a thread that could go on, in one run
+  int stale = 2;           // loads in one run that do not return the newest store; or kOneBudget
+  bool unbounded = false;  // as many of both as there can be
+  int most_steps = 4000;   // more is a livelock
   uint64_t most_runs = ~uint64_t{0};
   double most_seconds = 1e9;
   bool merge = true;      // states that several schedules reach: once

@@ -177,7 +177,13 @@ void MakeProgram(int number) {
 // Some search is too long, or the program itself fails (all may sleep for ever).
 constexpr int kNotCompared = -1;
 
-// Outcomes that merging loses.
+int CountMissing() {
+  int missing = 0;
+  for (uint64_t outcome : all.key) missing += outcome != 0 && *merged.Find(outcome) == 0 ? 1 : 0;
+  return missing;
+}
+
+// Outcomes that merging loses, within bounds and without any.
 int CountLost(int number) {
   MakeProgram(number);
   Options o;
@@ -187,9 +193,10 @@ int CountLost(int number) {
   if (!Collect(&merged, o).complete) return kNotCompared;
   o.merge = false;
   if (!Collect(&all, o).complete) return kNotCompared;
-  int lost = 0;
-  for (uint64_t outcome : all.key) lost += outcome != 0 && *merged.Find(outcome) == 0 ? 1 : 0;
-  return lost;
+  const int lost = CountMissing();
+  o.merge = true;
+  o.unbounded = true;
+  return Collect(&merged, o).complete ? lost + CountMissing() : lost;
 }
 
 }  // namespace

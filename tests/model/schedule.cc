@@ -26,18 +26,17 @@ int Highest(int best, uint32_t candidates) {
   return best;
 }
 
-// Threads that may run: those that are ready, and, at the price of a preemption or when nobody is,
-// those whose timeout may pass.
-Thread* ChooseThread(Kind kind, const Thread* first, uint32_t candidates) {
+// Threads that may run: those that are ready, `first` before others, then those whose timeout may
+// pass.
+Thread* ChooseThread(Kind kind, const Thread* first, uint32_t ready, uint32_t timed) {
   uint8_t option[kMostThreads];
   int n = 0;
-  if (first != nullptr && (candidates >> first->id & 1) != 0) {
+  if (first != nullptr && (ready >> first->id & 1) != 0) {
     option[n++] = first->id;
-    candidates &= ~(1u << first->id);
+    ready &= ~(1u << first->id);
   }
-  for (; candidates != 0; candidates &= candidates - 1) {
-    option[n++] = static_cast<uint8_t>(__builtin_ctz(candidates));
-  }
+  for (; ready != 0; ready &= ready - 1) option[n++] = static_cast<uint8_t>(__builtin_ctz(ready));
+  for (; timed != 0; timed &= timed - 1) option[n++] = static_cast<uint8_t>(__builtin_ctz(timed));
   if (n == 1) return &engine.thread[option[0]];
   int best = 0;
   if (engine.random) {
@@ -124,15 +123,34 @@ void Trace(const char* format, ...) {
   va_end(args);
 }
 
+namespace {
+// Which timeouts may pass although a thread is ready: at the price of a preemption.
+uint32_t EarlyTimed() {
+  return !engine.random && engine.preemptions_left > 0 ? engine.timed : 0;
+}
+
+// The running thread cannot stay, or gives way.
+void Leave(Kind kind, uint32_t ready, uint32_t timed) {
+  Thread* self = engine.running;
+  Thread* next = ChooseThread(kind, self, ready, timed);
+  if (ready != 0 && (engine.timed >> next->id & 1) != 0) SpendPreemption();
+  SwitchTo(next);
+  self->chosen = self->hash;
+}
+}  // namespace
+
 void SwitchAway() {
-  uint32_t candidates = engine.ready;
-  if (candidates == 0) candidates = EarliestTimed();
-  if (candidates == 0) FailStuck();
-  SwitchTo(ChooseThread(Kind::kNext, engine.running, candidates));
+  const uint32_t timed = engine.ready != 0 ? EarlyTimed() : EarliestTimed();
+  if ((engine.ready | timed) == 0) FailStuck();
+  Leave(Kind::kNext, engine.ready, timed);
 }
 
 void Step() {
   if (++engine.steps > engine.most_steps) [[unlikely]] {
+    if (engine.unbounded) {
+      engine.endless = true;
+      LeaveRun();
+    }
     Fail("livelock", "more than %d steps", engine.most_steps);
   }
 }
@@ -141,6 +159,7 @@ void Point() {
   if (!engine.started) return;
   Step();
   Thread* self = engine.running;
+  if (self->hash == self->chosen) return;  // just now: see merge.h
   if (engine.random) {
     if ((engine.ready & (engine.ready - 1)) == 0 && engine.timed == 0) return;
     if (engine.changes_left > 0 && engine.steps >= engine.next_change) {
@@ -151,15 +170,15 @@ void Point() {
     }
     // A timeout that passes early, now and then.
     const bool early = engine.timed != 0 && Random() % 16 == 0;
-    const uint32_t candidates = engine.ready | (early ? engine.timed : 0);
-    if (Highest(self->id, candidates) == self->id) return;
-    SwitchTo(ChooseThread(Kind::kThread, self, candidates));
+    const uint32_t timed = early ? engine.timed : 0;
+    if (Highest(self->id, engine.ready | timed) == self->id) return;
+    SwitchTo(ChooseThread(Kind::kThread, self, engine.ready, timed));
     return;
   }
   if (engine.preemptions_left > 0) {
     const uint32_t candidates = engine.ready | engine.timed;
     if ((candidates & (candidates - 1)) == 0) return;
-    Thread* next = ChooseThread(Kind::kThread, self, candidates);
+    Thread* next = ChooseThread(Kind::kThread, self, engine.ready, engine.timed);
     if (next == self) return;
     SpendPreemption();
     SwitchTo(next);
@@ -215,7 +234,7 @@ void GiveWay() {
   Mix(kGivesWay);
   if (engine.random) engine.priority[t.id] = --engine.low_priority;
   const uint32_t others = engine.ready & ~(1u << t.id);
-  if (others != 0) SwitchTo(ChooseThread(Kind::kGiveWay, nullptr, others));
+  Leave(Kind::kGiveWay, others != 0 ? others : engine.ready, EarlyTimed());
 }
 
 bool SleepOn(int lane, int64_t timeout_ns) {
@@ -265,11 +284,13 @@ int WakeOn(int lane, int count) {
 // ---- The bounds ----
 
 void SpendPreemption() {
+  if (engine.unbounded) return;
   engine.preemptions_left--;
   if (engine.one_budget) engine.stale_left--;
 }
 
 void SpendStale() {
+  if (engine.unbounded) return;
   engine.stale_left--;
   if (engine.one_budget) engine.preemptions_left--;
 }
@@ -321,7 +342,7 @@ void BeginThread(Thread& t, Thread& by) {
   t.now.Clock(t.id) = 1;
   by.now.Clock(by.id)++;
   by.hash = Mixed(by.hash, t.id);
-  t.hash = Mixed(by.hash, kBegins);
+  t.hash = t.chosen = Mixed(by.hash, kBegins);
   engine.priority[t.id] = engine.random ? static_cast<int>(Random() >> 40) + 100 : 0;
   engine.ready |= 1u << t.id;
 }

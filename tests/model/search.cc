@@ -172,13 +172,16 @@ void ResetRun(const Options& o) {
   engine.spins = engine.timed = engine.done = 0;
   engine.steps = 0;
   const bool unlimited = o.random || o.replay != nullptr;
-  engine.preemptions_left = unlimited ? 1 << 30 : o.preemptions;
+  engine.preemptions_left = unlimited ? 1 << 30 : o.unbounded ? 1 : o.preemptions;
   engine.one_budget = o.stale == kOneBudget;
-  engine.stale_left = unlimited ? 1 << 30 : engine.one_budget ? o.preemptions : o.stale;
+  engine.stale_left = unlimited           ? 1 << 30
+                      : o.unbounded       ? 1
+                      : engine.one_budget ? o.preemptions
+                                          : o.stale;
   engine.depth = 0;
   engine.threads = 0;
   engine.started = false;
-  engine.known = engine.learnt = engine.rest = false;
+  engine.known = engine.learnt = engine.rest = engine.endless = false;
   engine.kernel_hash = 0;
   engine.clock = 1'000'000'000;
   NewThread("body");
@@ -260,7 +263,7 @@ void RunOnce() {
   arch::weft_switch(&engine.driver_sp, engine.thread[0].sp, nullptr);
   current_run = 0;
   runtime::weft_set_m(nullptr);
-  if (!engine.failed && !engine.known && !engine.learnt) return;
+  if (!engine.failed && !engine.known && !engine.learnt && !engine.endless) return;
   for (int i = 0; i < engine.clears; i++) engine.clear[i]();
 }
 
@@ -273,6 +276,7 @@ Result Search(const Options& o) {
   engine.random = o.random;
   engine.trace = o.trace;
   engine.spurious = o.spurious;
+  engine.unbounded = o.unbounded && !o.random && o.replay == nullptr;
   engine.merges = o.merge && !o.random && o.replay == nullptr;
   ForgetStates();
   const double start = Now();
@@ -296,6 +300,7 @@ Result Search(const Options& o) {
       r.schedule = ScheduleText();
       break;
     }
+    if (engine.endless) break;
     if ((r.runs & 255) == 0 && Now() - start > o.most_seconds) break;
     if (!o.random && !Advance()) {
       r.complete = true;
