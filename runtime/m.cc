@@ -62,6 +62,10 @@ void MStart(void* arg) {
   m->g0_lo = bounds.lo;
   m->g0_hi = bounds.hi;
   m->curg = &m->g0;
+  // Its P would be gone, and others would go on writing to its poll slot.
+  os::AtThreadEnd([] {
+    if (GetM() != nullptr) Fatal("pthread_exit on a goroutine");
+  });
   m->tid = os::ThreadId();
   GiveSlot(m);
   m->signal_stack = os::InstallSignalStack();

@@ -20,9 +20,10 @@
 // stackguard0 meanwhile, the slot is poisoned in vain, or S asks again: all of them do, every
 // 100 us or with sysmon's next round.
 //
-// Not every prologue may stop: one on a signal stack, one in the runtime's callbacks (m->locks),
-// one in the child of a vfork or fork, which has its parent's thread-local words. Those leave the
-// slot as it is, for the next.
+// Not every prologue may stop: one on another stack than the goroutine's (a signal's, a foreign
+// fiber's), one in the runtime's callbacks (m->locks), one in the child of a vfork or fork, which
+// has its parent's thread-local words. Those clear the slot all the same, or each call after them
+// would come here: who asked asks again.
 //
 // Budget: nothing while nobody asks; a poll that finds nothing to do is an exchange and a gettid.
 #include "runtime/os/thread.h"
@@ -84,11 +85,12 @@ using weft::runtime::M;
 // From __morestack; `sp` is where the function began.
 extern "C" void weft_newstack(uintptr_t sp) {
   M* m = GetM();
-  if (m == nullptr || m->locks != 0) return;
-  const G* g = m->curg;
-  if (sp < g->stack.lo || sp >= g->stack.hi || m->tid != weft::os::ThreadId()) return;
-  const int error = weft::os::Errno();
+  if (m == nullptr) return;
   weft::runtime::ClearSlot(m);
+  const G* g = m->curg;
+  if (m->locks != 0 || sp < g->stack.lo || sp >= g->stack.hi) return;
+  const int error = weft::os::Errno();
+  if (m->tid != weft::os::ThreadId()) return;
   { Entry poll; }
   // Perhaps of another thread.
   weft::os::SetErrno(error);

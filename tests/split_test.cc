@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "runtime/os/thread.h"
+#include "runtime/sanitizer.h"
 #include "runtime/sched.h"
 #include "runtime/suspend.h"
 #include "tests/emulated.h"
@@ -91,14 +92,18 @@ WEFT_TEST(Split, EveryPrologueMayStop) {
   weft::testing::before_each_call = [] {};
 }
 
+// Of goroutines that are moved by polls, each keeps its own.
 WEFT_TEST(Split, ErrnoStays) {
   SKIP_WITHOUT_SPLIT_STACKS();
-  for (int i = 0; i < 100; i++) {
-    weft::runtime::PreemptOne(GetM()->p);
-    weft::os::SetErrno(i);
-    (void)weft::testing::Nothing(i);
-    ASSERT_EQ(weft::os::Errno(), i);
+  weft::testing::before_each_call = [] { weft::runtime::PreemptOne(GetM()->p); };
+  WaitGroup group;
+  for (int g = 1; g <= 4; g++) {
+    group.Go([g] {
+      for (int i = 0; i < 200; i++) ASSERT_TRUE(weft::testing::ErrnoStays(g));
+    });
   }
+  group.Wait();
+  weft::testing::before_each_call = [] {};
 }
 
 // Go's TestPreemption: one that waits for another by computing, on one P as well.
@@ -193,11 +198,14 @@ WEFT_TEST(Split, OnASignalStackNothingStops) {
   ASSERT_EQ(pthread_sigmask(SIG_UNBLOCK, &usr2, nullptr), 0);
   handled = 0;
   M* m = GetM();
+  const uint64_t before_signal = m->p->preemptions.Load(weft::os::kRelaxed<"test.preemptions">);
   weft::runtime::PreemptOne(m->p);
   pthread_kill(pthread_self(), SIGUSR2);
   pthread_sigmask(SIG_BLOCK, &usr2, nullptr);
   EXPECT_EQ(handled, 1);
-  EXPECT_TRUE(weft::runtime::ClearSlot(m)) << "the poison waits for the goroutine";
+  EXPECT_EQ(GetM(), m);
+  EXPECT_EQ(m->p->preemptions.Load(weft::os::kRelaxed<"test.preemptions">), before_signal)
+      << "no time slice has ended in it";
   ASSERT_EQ(sigaction(SIGUSR2, &before, nullptr), 0);
   weft::UnlockOSThread();
 }
@@ -213,6 +221,30 @@ WEFT_TEST(Split, InAChildOfVforkNothingStops) {
   int status = 0;
   weft::Blocking([&] { waitpid(child, &status, 0); });
   EXPECT_EQ(WEXITSTATUS(status), 42);
+}
+
+TEST(Split, InAChildOfForkNothingStops) {
+  SKIP_WITHOUT_SPLIT_STACKS();
+  weft::Main({.max_procs = 1}, [] {
+    weft::runtime::PreemptOne(GetM()->p);
+    const pid_t child = fork();
+    if (child == 0) {
+      const int result = weft::testing::Nothing(41);
+      _exit(weft::runtime::ClearSlot(GetM()) ? 1 : result);
+    }
+    ASSERT_GT(child, 0);
+    int status = 0;
+    weft::Blocking([&] { waitpid(child, &status, 0); });
+    EXPECT_EQ(WEXITSTATUS(status), 42);
+  });
+}
+
+// It would leave its slot to whoever gets its memory.
+TEST(SplitDeath, AThreadOfTheRuntimeIsNotEndedByItsGoroutine) {
+#ifdef WEFT_TSAN
+  GTEST_SKIP() << "TSan has forgotten the thread by then";
+#endif
+  EXPECT_FATAL([] { pthread_exit(nullptr); }, "pthread_exit on a goroutine");
 }
 
 WEFT_TEST(Split, InBlockingNothingStops) {

@@ -6,14 +6,16 @@
 //         movl    $args, %r11d
 //         callq   __morestack
 //         retq                            // when the function has returned, if it had a stack
-//         leaq    24(%rbp), %r11          // of its own: where its variable arguments are
+//         endbr64                         // with -fcf-protection
+//         movq    %rax, %r10              // in nested functions of variable arguments
+//         leaq    24(%rbp), %r11          // in all of those: where the arguments are
 //         ...                             // the body
 //
 // and expects everything as it was behind the `retq`. The function stays on its stack here, so that
-// the `leaq`, which stands in functions of variable arguments, would be wrong: r11 is set as the
-// fast path sets it, and the instruction skipped.
+// the `leaq` would be wrong: r11 is set as the fast path sets it, and what stands before the body
+// skipped.
 
-#define ARGUMENTS 64                    // rax rdi rsi rdx rcx r8 r9 r10
+#define ARGUMENTS 128                   // rax rdi rsi rdx rcx r8 r9 r10, how wide vectors are
 #define VECTORS 512                     // zmm0 .. zmm7
 
 // Eight vectors to or from the stack.
@@ -52,17 +54,28 @@ __morestack:
         movq    %r8, VECTORS+40(%rsp)
         movq    %r9, VECTORS+48(%rsp)
         movq    %r10, VECTORS+56(%rsp)
-        cmpb    $32, weft_vector_bytes(%rip)
+        movzbl  weft_vector_bytes(%rip), %r10d
+        cmpb    $0, weft_tells_vectors_in_use(%rip)
+        je      0f
+        movl    $1, %ecx
+        xgetbv                          // the upper halves that are not 0: ymm's, zmm's
+        testl   $0x44, %eax             // loading them would make SSE code slow that has none
+        movl    $16, %eax
+        cmovzl  %eax, %r10d
+0:      movl    %r10d, VECTORS+64(%rsp)
+        cmpl    $32, %r10d
         ja      2f
         je      1f
         EACH_VECTOR(SAVE_XMM)
         jmp     3f
 1:      EACH_VECTOR(SAVE_YMM)
+        vzeroupper
         jmp     3f
 2:      EACH_VECTOR(SAVE_ZMM)
+        vzeroupper
 3:      leaq    8(%rbp), %rdi
         callq   weft_newstack
-        cmpb    $32, weft_vector_bytes(%rip)
+        cmpl    $32, VECTORS+64(%rsp)
         ja      2f
         je      1f
         EACH_VECTOR(LOAD_XMM)
@@ -82,14 +95,23 @@ __morestack:
         popq    %rbp
         .cfi_def_cfa %rsp, 8
         .cfi_restore %rbp
-4:      movq    (%rsp), %r11
-        cmpl    $0x185d8d4c, 1(%r11)    // leaq 24(%rbp), %r11
-        je      5f
-        addq    $1, (%rsp)
-        retq
-5:      addq    $5, (%rsp)
+4:      addq    $1, (%rsp)
+        movq    (%rsp), %r11
+        cmpl    $0xfa1e0ff3, (%r11)     // endbr64
+        jne     5f
+        addq    $4, %r11
+5:      cmpl    $0x185d8d4c, (%r11)     // leaq 24(%rbp), %r11
+        je      6f
+        cmpl    $0x4cc28949, (%r11)     // movq %rax, %r10, and the first byte of that
+        jne     7f
+        cmpl    $0x185d8d4c, 3(%r11)
+        jne     7f
+        movq    %rax, %r10
+        addq    $3, %r11
+6:      addq    $4, %r11
+        movq    %r11, (%rsp)
         leaq    16(%rsp), %r11          // above the function's return address
-        retq
+7:      retq
         .cfi_endproc
         .size   __morestack, .-__morestack
 
@@ -126,9 +148,10 @@ __morestack_allocate_stack_space:
         .cfi_register %rip, %rcx
         movq    %rsp, %r8
         .cfi_def_cfa_register %r8
-        addq    $15, %rdi
-        andq    $-16, %rdi
+        addq    $63, %rdi               // sp stays aligned as its caller has made it
+        andq    $-64, %rdi
         movq    %rsp, %rax
+        jz      3f
         subq    %rdi, %rax
 1:      leaq    -4096(%rsp), %rdx
         cmpq    %rax, %rdx
@@ -138,7 +161,7 @@ __morestack_allocate_stack_space:
         jmp     1b
 2:      movq    %rax, %rsp
         orq     $0, (%rsp)
-        jmpq    *%rcx
+3:      jmpq    *%rcx
         .cfi_endproc
         .size   __morestack_allocate_stack_space, .-__morestack_allocate_stack_space
 

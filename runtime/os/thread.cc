@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <charconv>
@@ -103,8 +104,18 @@ int OwnThreads() {
   return own_threads.Load(kRelaxed<"thread.own.read">);
 }  // a counter
 
+void AtThreadEnd(void (*fn)()) {
+  static const pthread_key_t key = [] {
+    pthread_key_t made = 0;
+    pthread_key_create(&made, [](void* at_end) { reinterpret_cast<void (*)()>(at_end)(); });
+    return made;
+  }();
+  pthread_setspecific(key, reinterpret_cast<void*>(fn));
+}
+
+// The kernel's answer: in a child of vfork libc's own may be the parent's.
 int ThreadId() {
-  return gettid();
+  return static_cast<int>(syscall(SYS_gettid));
 }
 
 // Compilers keep errno's address over calls.
@@ -117,6 +128,16 @@ int ThreadId() {
   asm volatile("" ::: "memory");
   errno = error;
 }
+
+}  // namespace weft::os
+
+// weft/errno.h
+extern "C" [[gnu::noinline]] int* weft_errno_location() noexcept {
+  asm volatile("" ::: "memory");
+  return &errno;
+}
+
+namespace weft::os {
 
 Atomic<uintptr_t>* PollSlot() {
   return reinterpret_cast<Atomic<uintptr_t>*>(arch::PollSlot());

@@ -13,6 +13,9 @@ namespace weft::os {
 // beyond what thread_locals take of it; 0 is libc's default. 0 or -errno. `name`: 15 characters.
 int StartThread(const char* name, size_t stack_size, void (*fn)(void*), void* arg);
 
+// fn is called when the calling thread ends, also by pthread_exit; once for a thread.
+void AtThreadEnd(void (*fn)());
+
 int ThreadId();
 
 // errno of the calling thread, which a goroutine may have changed since it last asked.

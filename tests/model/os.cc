@@ -84,6 +84,7 @@ int CountThreads() {
   return 0;
 }
 
+void AtThreadEnd(void (*)()) {}
 int ThreadId() {
   return engine.running->id;
 }

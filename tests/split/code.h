@@ -18,8 +18,10 @@ bool DoublesArrive(int seed);
 bool VariableArgumentsArrive(int seed);
 bool VectorsArrive(int seed);  // as wide as the CPU has them
 bool StructsArrive(int seed);
-// Blocks of alloca, small and large, stay as they are filled.
+// Blocks of alloca, small and large, stay as they are filled; what is aligned to 64 bytes stays so.
 bool BlocksStay(int seed);
+// errno is what this goroutine has set, over calls.
+bool ErrnoStays(int error);
 // An exception passes some frames.
 bool ExceptionsArrive(int seed);
 
