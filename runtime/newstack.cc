@@ -7,9 +7,8 @@
 //
 // Actors: T, the thread of an M, which runs goroutine G; whoever wants G to stop, S: sysmon, who
 // stops the world, who suspends G; any number of them, one after the other under the M's slot_lock.
-//   1. S makes its request (G's stackguard0, its status word or its P's flag), then poisons T's
-//   slot
-//      (release), under slot_lock.
+//   1. S makes its request (G's stackguard0, its status word or its P's flag), then, under
+//      slot_lock, poisons T's slot (release).
 //   2. T comes here from a prologue. It clears the slot (acquire), then serves what stackguard0
 //      asks for, as every entry of the runtime does.
 //   3. An M's thread gives its slot to the M when it begins, and takes it back, under slot_lock,

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cerrno>
 #include <thread>
 #include <vector>
 
@@ -28,7 +27,6 @@ using weft::runtime::Entry;
 using weft::runtime::G;
 using weft::runtime::GetM;
 using weft::runtime::M;
-using weft::runtime::P;
 using weft::testing::Rounds;
 
 #define SKIP_WITHOUT_SPLIT_STACKS() \
@@ -106,7 +104,7 @@ WEFT_TEST(Split, ErrnoStays) {
   weft::testing::before_each_call = [] {};
 }
 
-// Go's TestPreemption: one that waits for another by computing, on one P as well.
+// Go's TestPreemption: on one P as well.
 WEFT_TEST(Split, WhoComputesGivesWay) {
   SKIP_WITHOUT_SPLIT_STACKS();
   const int computing = 2 * procs();
@@ -141,7 +139,6 @@ WEFT_TEST(Split, TheWorldStopsBesideThoseThatCompute) {
 // A suspender has nothing but the goroutine.
 WEFT_TEST(Split, WhoComputesIsSuspended) {
   SKIP_WITHOUT_SPLIT_STACKS();
-  if (procs() == 1) return;
   volatile bool stop = false;
   std::atomic<G*> g{nullptr};
   WaitGroup group;

@@ -18,6 +18,12 @@
 #include "runtime/os/memory.h"
 #include "weft/internal/atomic.h"
 
+// weft/errno.h. Not inlined: compilers keep errno's address over calls.
+extern "C" [[gnu::noinline]] int* weft_errno_location() noexcept {
+  asm volatile("" ::: "memory");
+  return &errno;
+}
+
 namespace weft::os {
 
 namespace {
@@ -118,26 +124,13 @@ int ThreadId() {
   return static_cast<int>(syscall(SYS_gettid));
 }
 
-// Compilers keep errno's address over calls.
-[[gnu::noinline]] int Errno() {
-  asm volatile("" ::: "memory");
-  return errno;
+int Errno() {
+  return *weft_errno_location();
 }
 
-[[gnu::noinline]] void SetErrno(int error) {
-  asm volatile("" ::: "memory");
-  errno = error;
+void SetErrno(int error) {
+  *weft_errno_location() = error;
 }
-
-}  // namespace weft::os
-
-// weft/errno.h
-extern "C" [[gnu::noinline]] int* weft_errno_location() noexcept {
-  asm volatile("" ::: "memory");
-  return &errno;
-}
-
-namespace weft::os {
 
 Atomic<uintptr_t>* PollSlot() {
   return reinterpret_cast<Atomic<uintptr_t>*>(arch::PollSlot());

@@ -172,12 +172,11 @@ void ResetRun(const Options& o) {
   engine.spins = engine.timed = engine.done = 0;
   engine.steps = 0;
   const bool unlimited = o.random || o.replay != nullptr;
-  engine.preemptions_left = unlimited ? 1 << 30 : o.unbounded ? 1 : o.preemptions;
+  engine.preemptions_left = unlimited ? 1 << 30 : o.preemptions;
   engine.one_budget = o.stale == kOneBudget;
-  engine.stale_left = unlimited           ? 1 << 30
-                      : o.unbounded       ? 1
-                      : engine.one_budget ? o.preemptions
-                                          : o.stale;
+  engine.stale_left = unlimited ? 1 << 30 : engine.one_budget ? o.preemptions : o.stale;
+  // Never spent, and small enough that states are compared.
+  if (engine.unbounded) engine.preemptions_left = engine.stale_left = 1;
   engine.depth = 0;
   engine.threads = 0;
   engine.started = false;

@@ -35,20 +35,12 @@ WEFT_APART double Doubles(double a, double b, double c, double d, double e, doub
   return a + 2 * b + 3 * c + 4 * d + 5 * e + 6 * f + 7 * g + 8 * h + 9 * i;
 }
 
-WEFT_APART int64_t Variable(int n, ...) {
+template <class T>
+WEFT_APART T Variable(int n, ...) {
   va_list list;
   va_start(list, n);
-  int64_t sum = 0;
-  for (int i = 1; i <= n; i++) sum += i * va_arg(list, int64_t);
-  va_end(list);
-  return sum;
-}
-
-WEFT_APART double VariableDoubles(int n, ...) {
-  va_list list;
-  va_start(list, n);
-  double sum = 0;
-  for (int i = 1; i <= n; i++) sum += i * va_arg(list, double);
+  T sum = 0;
+  for (int i = 1; i <= n; i++) sum += static_cast<T>(i) * va_arg(list, T);
   va_end(list);
   return sum;
 }
@@ -136,10 +128,11 @@ bool VariableArgumentsArrive(int seed) {
   const int64_t s = seed;
   const double d = seed;
   before_each_call();
-  const int64_t sum = Variable(9, s, s + 1, s + 2, s + 3, s + 4, s + 5, s + 6, s + 7, s + 8);
+  const int64_t sum =
+      Variable<int64_t>(9, s, s + 1, s + 2, s + 3, s + 4, s + 5, s + 6, s + 7, s + 8);
   before_each_call();
-  return sum == 45 * s + 240 && VariableDoubles(9, d, d + 1, d + 2, d + 3, d + 4, d + 5, d + 6,
-                                                d + 7, d + 8) == 45 * d + 240;
+  return sum == 45 * s + 240 && Variable<double>(9, d, d + 1, d + 2, d + 3, d + 4, d + 5, d + 6,
+                                                 d + 7, d + 8) == 45 * d + 240;
 }
 
 bool VectorsArrive(int seed) {
